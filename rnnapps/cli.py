@@ -1,0 +1,258 @@
+"""The command line of every task: `python -m rnnapps.<task> <verb> [options]`.
+
+Options are the fields of the verb's dataclass in `rnnapps/<task>/config.py`; `tyro` reads them. Nothing here imports
+TensorFlow until a verb runs, so that `--help` answers at once.
+
+Exit status: 0 when all went well, 1 for a run that failed, 2 for bad usage, 130 after Ctrl-C, 141 when the reader of
+standard output went away. An error is one sentence on standard error; `--debug` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import io
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import rnnapps
+from rnnapps import config as configs
+from rnnapps.errors import RnnappsError, UsageError, refuse_legacy_keras
+from rnnapps.task import VERBS
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(package: str, argv: Sequence[str] | None = None) -> int:
+    """Runs one command of a task.
+
+    Args:
+        package: the task's package, such as "rnnapps.text_generation".
+        argv: the arguments, from the verb on. Default: those of the process.
+
+    Returns:
+        The exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    return _guard(lambda: _command(package, arguments, debug), debug)
+
+
+def overview(argv: Sequence[str] | None = None) -> int:
+    """Lists the tasks and the shipped models: `python -m rnnapps`. Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return _guard(lambda: _overview(arguments), debug=False)
+
+
+def tasks() -> list[str]:
+    """The names of the task packages: the folders of the package that hold a `config.py`."""
+    return sorted(path.parent.name for path in Path(rnnapps.__file__).parent.glob("*/config.py"))
+
+
+def parse(module: Any, verb: str, arguments: Sequence[str], prog: str) -> Any:
+    """Makes the options of `verb` from the command line; prints help and raises SystemExit for `--help`.
+
+    Args:
+        module: the task's config module.
+        verb: "train", "evaluate", "predict" or "export".
+        arguments: what follows the verb.
+        prog: the command as the user types it, for the help.
+
+    Raises:
+        UsageError: an option is not known, or its value is not accepted.
+    """
+    import tyro  # A tenth of a second that the overview and the task's own help do not need.
+
+    cls = getattr(module, VERBS[verb])
+    default = _train_default(module, arguments) if verb == "train" else cls()
+    description = f"{cls.__doc__}\n\n--debug, with any command, shows the traceback of an error."
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(cls, prog=prog, description=description, args=arguments, default=default)
+    except SystemExit as leaving:
+        if leaving.code in (None, 0):
+            raise
+    raise UsageError(_diagnosis(cls, arguments, complaint.getvalue(), prog))
+
+
+def _command(package: str, arguments: list[str], debug: bool) -> None:
+    prog = f"python -m {package}"
+    module = importlib.import_module(f"{package}.config")
+    verbs = [verb for verb in VERBS if hasattr(module, VERBS[verb])]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_task_help(package, module, verbs))
+    elif arguments[0] == "--version":
+        print(f"rnnapps {rnnapps.__version__}")
+    elif arguments[0] not in verbs:
+        raise UsageError(f"{prog} {arguments[0]}: wanted a verb, {configs.known(verbs, arguments[0])}")
+    else:
+        try:
+            options = parse(module, arguments[0], arguments[1:], f"{prog} {arguments[0]}")
+        except SystemExit:
+            return  # the help was printed
+        _run(package, arguments[0], options, debug)
+
+
+def _run(package: str, verb: str, options: Any, debug: bool) -> None:
+    """Runs the verb's function; from here on TensorFlow is there."""
+    refuse_legacy_keras()
+    # The process is ours: the only back end this package has, and no chatter unless somebody looks for a fault.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    with contextlib.nullcontext() if debug else _hushed():
+        runtime = importlib.import_module("rnnapps.runtime")
+        task = importlib.import_module(f"{package}.task")
+    runtime.configure(getattr(options, "threads", 0))
+    getattr(task, verb)(options)
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Holds back what TensorFlow logs while it is imported, which no setting of its own does; a failure shows it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _guard(action: Callable[[], None], debug: bool) -> int:
+    """Calls `action` and turns what it raises into one sentence and an exit status."""
+    try:
+        action()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _report("interrupted", INTERRUPTED, debug)
+    except RnnappsError as error:
+        return _report(f"error: {error}", error.exit_status, debug)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return _report(f"error: {reason}", 1, debug)
+    except Exception as error:  # a defect; the sentence says how to see all of it
+        first = (str(error).strip().splitlines() or [""])[0]
+        return _report(f"error: {type(error).__name__}: {first} (--debug shows where)", 1, debug)
+    return 0
+
+
+def _report(sentence: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    with contextlib.suppress(BrokenPipeError):
+        print(" ".join(sentence.split()), file=sys.stderr)
+    return status
+
+
+def _train_default(module: Any, arguments: Sequence[str]) -> Any:
+    """The config that the options given then change: a preset's, or with `--resume` that of the run."""
+    preset = _given(arguments, "preset")
+    if preset is not None and preset not in module.PRESETS:
+        raise UsageError(f"--preset {preset}: {configs.known(module.PRESETS, preset)}")
+    default = module.PRESETS[preset or module.DEFAULT_PRESET]
+    if _given(arguments, "resume") is not None:
+        run = Path(_given(arguments, "run") or default.run)
+        default = configs.replace(configs.load(module.Config, run / "config.json"), run=run, resume=False)
+        if preset not in (None, default.preset):
+            raise UsageError(f"--preset {preset}: the run to resume in {run} has --preset {default.preset}")
+    for group in getattr(module.Config, "ALTERNATIVES", ()):
+        given = [name for name in group if _given(arguments, name) is not None]
+        if given:
+            default = configs.replace(default, **{name: None for name in group if name not in given})
+    return default
+
+
+def _given(arguments: Sequence[str], name: str) -> str | None:
+    """The text after an option's last appearance ("" for a flag), or None where the option is not given."""
+    value = None
+    for position, argument in enumerate(arguments):
+        spelling, equals, text = argument.partition("=")
+        if spelling.replace("_", "-") == configs.option(name):
+            following = arguments[position + 1] if position + 1 < len(arguments) else ""
+            value = text if equals else "" if following.startswith("--") else following
+    return value
+
+
+def _diagnosis(cls: type, arguments: Sequence[str], complaint: str, prog: str) -> str:
+    """One sentence of our own from what tyro says; its words are kept where they are not understood."""
+    sentence, fields = _unboxed(complaint), [field.name for field in dataclasses.fields(cls)]
+    if found := re.match(r"Unrecognized options: (\S+?),?(?:\s|$)", sentence):
+        got = found[1].partition("=")[0]
+        if not got.startswith("-"):
+            return f"unexpected argument {got!r}: wanted --option VALUE, see {prog} --help"
+        close = difflib.get_close_matches(got, map(configs.option, fields), n=1)
+        return f"unknown option {got}: " + (f"did you mean {close[0]}?" if close else f"see {prog} --help")
+    if found := re.search(r"--([\w-]+)", sentence):
+        name = found[1].replace("-", "_")
+        if name in fields:
+            # `--prompt --x` has no value for a reader of options, and a person who means it needs the other form.
+            nothing = f"without a value ({configs.option(name)}=VALUE allows one that starts with dashes)"
+            value = _given(arguments, name) or nothing
+            return f"{configs.option(name)} {value}: wanted {configs.wanted(cls, name)}"
+    return f"{sentence}, see {prog} --help"
+
+
+def _unboxed(complaint: str) -> str:
+    """The message in tyro's box, between the title and the option's help: one line, without frame and colours."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", complaint)
+    lines = [line.strip(" │") for line in plain.splitlines() if not line.startswith(("╭", "╰"))]
+    sections = [" ".join(section.split()) for section in re.split(r"(?m)^[─-]{5,}$", "\n".join(lines))]
+    # On a terminal without UTF-8 the title stands above a rule, and not in the frame.
+    return sections[1] if "╭" not in plain and len(sections) > 1 else sections[0]
+
+
+def _task_help(package: str, module: Any, verbs: Sequence[str]) -> str:
+    prog = f"python -m {package}"
+    lines = [f"usage: {prog} VERB [OPTIONS]", "", _first_line(importlib.import_module(package)), "", "verbs:"]
+    lines += [f"  {verb:10}{_first_line(getattr(module, VERBS[verb]))}" for verb in verbs]
+    lines += ["", f"options of a verb: {prog} {verbs[0]} --help", "", "examples:"]
+    for command, purpose in module.EXAMPLES:
+        lines += [f"  {prog} {command}", f"      {purpose}"]
+    return "\n".join(lines)
+
+
+def _overview(arguments: Sequence[str]) -> None:
+    names = tasks()
+    if arguments and arguments[0] == "--version":
+        print(f"rnnapps {rnnapps.__version__}")
+        return
+    if arguments and arguments[0] not in ("-h", "--help"):
+        hint = f"python -m rnnapps.{names[0]}"
+        raise UsageError(f"python -m rnnapps {arguments[0]}: wanted a task's own command, as in {hint}")
+    print(f"rnnapps {rnnapps.__version__}: recurrent networks that are ready to use\n\ntasks:")
+    for name in names:
+        print(f"  python -m rnnapps.{name}\n      {_first_line(importlib.import_module(f'rnnapps.{name}'))}")
+    print("\ntrained models:")
+    models = configs.shipped_models()
+    for name, folder in models.items():
+        print(f"  {name:16}{folder}")
+    if not models:
+        print("  none here: they come with a checkout, installed by `pip install -e .`")
+
+
+def _first_line(documented: Any) -> str:
+    return (documented.__doc__ or "").strip().partition("\n")[0]

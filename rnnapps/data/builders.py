@@ -1,0 +1,163 @@
+"""Benchmark texts as `tensorflow-datasets` builders: downloaded, or prepared from a local copy."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import DownloadError
+
+from rnnapps.errors import RunError, UsageError
+
+PIECE_BYTES = 256 * 1024
+_PROBE_SECONDS = 5.0
+
+
+class TextFileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """One text file, as pieces of at most 256 KiB in their order, under the split `train`.
+
+    A piece ends between two UTF-8 characters, so each is text of its own; joined they are the file, byte for byte.
+
+    Attributes:
+        url: Where the file is downloaded from.
+        file_names: Names that a local copy may have, the best first.
+        source: Local file to prepare from in place of a download, or None.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    url: ClassVar[str]
+    file_names: ClassVar[tuple[str, ...]]
+    source: Path | None = None
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features, homepage=self.url, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        path = self.source or Path(dl_manager.download(self.url))
+        return {"train": self._generate_examples(path)}
+
+    def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, bytes]]]:
+        with path.open("rb") as file:
+            rest, key = b"", 0
+            while piece := rest + file.read(PIECE_BYTES - len(rest)):
+                cut = _last_character_border(piece)
+                yield key, {"text": piece[:cut]}
+                rest, key = piece[cut:], key + 1
+
+
+# The names differ from those of TFDS's own builders, whose prepared folders look different inside.
+class TinyShakespeare(TextFileBuilder):
+    name = "rnnapps_tiny_shakespeare"
+    url = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+    file_names = ("tinyshakespeare.txt", "input.txt")
+
+
+class WarAndPeace(TextFileBuilder):
+    name = "rnnapps_war_and_peace"
+    url = "https://cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
+    file_names = ("war_and_peace_first90.txt", "warpeace_input.txt")
+
+
+class LinuxKernel(TextFileBuilder):
+    name = "rnnapps_linux_kernel"
+    url = "https://cs.stanford.edu/people/karpathy/char-rnn/linux_input.txt"
+    file_names = ("linux_kernel.txt", "linux_input.txt")
+
+
+BUILDERS: dict[str, type[TextFileBuilder]] = {
+    "tiny_shakespeare": TinyShakespeare,
+    "war_and_peace": WarAndPeace,
+    "linux_kernel": LinuxKernel,
+}
+
+
+def prepare(dataset: str, source: Path | None, data_dir: Path | None) -> TextFileBuilder:
+    """A builder whose data is on disk.
+
+    Args:
+        dataset: A key of `BUILDERS`.
+        source: The file, or a folder that holds it; always prepared afresh. None: what is in `data_dir` already, or
+            else a download into it.
+        data_dir: Where TFDS keeps what is prepared; None for its usual place.
+
+    Raises:
+        UsageError: `source` does not hold the file, or an empty one.
+        RunError: The text could not be downloaded or prepared.
+    """
+    root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir)
+    if source is None:
+        builder = BUILDERS[dataset](data_dir=str(root))
+        # `is_prepared` alone prints a warning where there is no folder.
+        if not (builder.data_path.exists() and builder.is_prepared()):
+            _probe(dataset, builder.url)
+            _generate(builder, dataset, tfds.GenerateMode.REUSE_DATASET_IF_EXISTS)
+        return builder
+    # A folder apart, so that a local copy, which may be a part, is never taken for the download.
+    builder = BUILDERS[dataset](data_dir=str(root / "local_copies"))
+    builder.source = _local_file(dataset, source)
+    _generate(builder, dataset, tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
+    return builder
+
+
+def read(builder: TextFileBuilder) -> Iterator[bytes]:
+    """The pieces of a prepared text, in order."""
+    # Without these two, TFDS would read shards side by side and keep the whole text in memory.
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    dataset = builder.as_dataset(split="train", read_config=config, shuffle_files=False)
+    for example in dataset.as_numpy_iterator():
+        yield example["text"]
+
+
+def _generate(builder: TextFileBuilder, dataset: str, mode: tfds.GenerateMode) -> None:
+    tfds.disable_progress_bar()
+    # Standard output is for results; and TFDS speaks of a download even where there is none.
+    messages = sys.stderr if builder.source is None else io.StringIO()
+    try:
+        with contextlib.redirect_stdout(messages):
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(download_mode=mode))
+    except (OSError, DownloadError) as error:
+        raise RunError(_failed(dataset, error, builder.source)) from error
+
+
+def _local_file(dataset: str, source: Path) -> Path:
+    wanted = " or ".join(BUILDERS[dataset].file_names)
+    if not source.exists():
+        raise UsageError(f"--source {source} does not exist, and {dataset} wants a folder that holds {wanted}")
+    candidates = [source / name for name in BUILDERS[dataset].file_names] if source.is_dir() else [source]
+    for path in candidates:
+        if path.is_file() and path.stat().st_size:
+            return path
+    raise UsageError(f"--source {source} holds no text of {dataset}, and {wanted} is wanted there")
+
+
+def _probe(dataset: str, url: str) -> None:
+    """Fails soon where TFDS would try again and again for most of a minute."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
+    except OSError as error:  # URLError is one.
+        raise RunError(_failed(dataset, error, None)) from error
+
+
+def _failed(dataset: str, error: Exception, source: Path | None) -> str:
+    reason = str(getattr(error, "reason", "") or error).partition("\n")[0]
+    if source is not None:
+        return f"data set {dataset} cannot be prepared from {source} ({reason})"
+    url = BUILDERS[dataset].url
+    return f"data set {dataset} cannot be downloaded from {url} ({reason}): give a local copy with --source DIR"
+
+
+def _last_character_border(piece: bytes) -> int:
+    """Length of `piece` without a UTF-8 character that is cut off at its end."""
+    for back in range(1, min(4, len(piece)) + 1):
+        lead = piece[-back]
+        if lead & 0xC0 != 0x80:  # Not a continuation byte: the last character begins here.
+            needed = 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return len(piece) - back if needed > back and len(piece) > back else len(piece)
+    return len(piece)

@@ -1,0 +1,28 @@
+import keras
+
+from rnnapps.cells import GRUCell
+from rnnapps.cells.cell import register
+from rnnapps.layers.unroll import Unroll
+
+
+@register
+class GRU(keras.layers.GRU, Unroll):
+    """`keras.layers.GRU` on the engine of rnnapps: the same arguments, weights, outputs, states and gradients.
+
+    A subclass of its namesake, so that every argument, default, check and config key is Keras' own; `Unroll` puts
+    `rnnapps.cells.GRUCell` in the place of the Keras cell and runs the loop. Weights load either way, and
+    `rnnapps.layers.GRU.from_config(layer.get_config())` converts a layer. The equations stand in the cell.
+
+    cuDNN is never used, so the layer stays compilable by XLA and an export runs on any device.
+
+    Args and call arguments: as in `keras.layers.GRU`.
+
+    Example:
+
+    >>> layer = rnnapps.layers.GRU(4, return_sequences=True)
+    >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
+    (2, 5, 4)
+    """
+
+    cell_class = GRUCell
+    inner_loop = Unroll.inner_loop

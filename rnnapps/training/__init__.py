@@ -1,0 +1,1 @@
+"""Training with carried states: the trainer, its loop, checkpoints and evaluation."""

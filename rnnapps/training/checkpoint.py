@@ -1,0 +1,72 @@
+"""Everything a run needs to go on as if it had never stopped, in one file."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from rnnapps.errors import RunError
+
+_STATE = "state.json"
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary neighbour of `path` and renames it into place: whole or not at all.
+
+    Raises:
+        RunError: The file cannot be written, such as on a full disk; what `path` held before is kept.
+    """
+    # The neighbour keeps the suffix, which Keras and NumPy read the format from.
+    neighbour = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(neighbour)
+        with open(neighbour, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(neighbour, path)
+    except OSError as error:
+        raise RunError(f"{path} could not be saved ({error.strerror or error}): what was there before is kept") from error
+    finally:
+        neighbour.unlink(missing_ok=True)
+
+
+def save(path: Path, variables: Sequence[keras.Variable], state: dict) -> None:
+    """Writes the values of `variables` and a JSON object to an `.npz` file.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in _named(variables).items()}
+    text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    write_whole(path, lambda file: np.savez(file, **{_STATE: text}, **arrays))  # type: ignore[arg-type]
+
+
+def load(path: Path, variables: Sequence[keras.Variable]) -> dict:
+    """Sets `variables` to what `save` wrote and returns its JSON object. Nothing is set unless everything fits.
+
+    Raises:
+        RunError: There is no such file, it is damaged, or it belongs to another model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(bytes(arrays.pop(_STATE)))
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist: wanted a checkpoint that a run wrote") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is no whole checkpoint ({error}): wanted one that a run wrote") from error
+    named = _named(variables)
+    if {name: array.shape for name, array in arrays.items()} != {n: tuple(v.shape) for n, v in named.items()}:
+        raise RunError(f"{path} belongs to a model of other weights: wanted the options that the run began with")
+    for name, variable in named.items():
+        variable.assign(arrays[name])
+    return state
+
+
+def _named(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+    # Paths alone may repeat: an optimiser numbers its slots, a seed generator does not say whose it is.
+    return {f"{i:03d}/{variable.path}": variable for i, variable in enumerate(variables)}

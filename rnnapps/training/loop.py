@@ -1,0 +1,228 @@
+"""What happens around the updates of a run: budget, learning rate, checkpoints, validation, samples, log."""
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from rnnapps.errors import RunError
+from rnnapps.training import checkpoint
+from rnnapps.training.console import Console
+from rnnapps.training.log import Log
+from rnnapps.training.schedule import learning_rate
+from rnnapps.training.trainer import CarriedStateTrainer
+
+_LOG_EVERY = 50  # updates
+_EXPLODED = 2.0  # times the loss of knowing nothing
+
+
+@dataclass
+class State:
+    """Where a run stands; saved with every checkpoint.
+
+    Attributes:
+        step: Updates done.
+        seconds: Time spent training, over all sessions.
+        smooth_loss: Moving average of the loss, in the unit of the loss.
+        best: Lowest validation figure so far, nats a token.
+        since_best: Validations since.
+        clipped: Updates whose gradient was clipped.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    smooth_loss: float = math.nan
+    best: float | None = None
+    since_best: int = 0
+    clipped: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, and what to do on the way.
+
+    Attributes:
+        minutes: Budget of time, or None.
+        steps: Budget of updates, or None; the run ends with the first budget that is spent.
+        peak: Highest learning rate; `warmup_steps` and `schedule` are those of `learning_rate`.
+        patience: Validations without a better one that end the run; 0 never does.
+        validate_every: Seconds between validations; each is followed by a checkpoint.
+        sample_every: Updates between samples; 0 is never.
+        smoothing: Weight of the past in the moving average of the loss.
+        start_loss: What the moving average starts from: the loss of knowing nothing, in the unit of the loss.
+        loss_scale: Tokens that the loss is summed over: the window with a summed loss, 1 with a mean.
+    """
+
+    minutes: float | None
+    steps: int | None
+    peak: float
+    warmup_steps: int
+    schedule: str
+    patience: int
+    validate_every: float
+    sample_every: int
+    smoothing: float
+    start_loss: float
+    loss_scale: float
+    tokens_per_step: int
+
+
+class Loop(keras.callbacks.Callback):
+    """Runs a trainer through a plan, as a callback of its `fit`.
+
+    A checkpoint `folder/last.npz` holds all variables and the `State`; `validate` returns nats a token (or None where
+    nothing is held out) and `keep` saves the model that is best so far. Every checkpoint is written at the end of an update, and never from weights that are not finite.
+
+    Args:
+        trainer: Compiled.
+        plan: What to do.
+        folder: Where checkpoints go.
+        log: Where figures go.
+        console: Where a person watches.
+        validate: Returns the validation figure.
+        keep: Saves the model as the best one.
+        sample: Returns a text that the model writes now.
+    """
+
+    def __init__(
+        self,
+        trainer: CarriedStateTrainer,
+        plan: Plan,
+        folder: Path,
+        log: Log,
+        console: Console,
+        validate: Callable[[], float | None],
+        keep: Callable[[], None],
+        sample: Callable[[], str],
+    ):
+        super().__init__()
+        self.trainer, self.plan, self.path = trainer, plan, folder / "last.npz"
+        self.log, self.console = log, console
+        self.validate, self.keep, self.sample = validate, keep, sample
+        self.state = State(smooth_loss=plan.start_loss)
+        self.interrupted = False
+
+    def resume(self) -> None:
+        """Goes back to the last checkpoint.
+
+        Raises:
+            RunError: There is none, or it is damaged.
+        """
+        self.trainer.optimizer.build(self.trainer.network.trainable_variables)
+        self.state = State(**checkpoint.load(self.path, self._variables()))
+        self.log.forget_after(self.state.step)
+
+    def run(self, windows) -> State:
+        """Trains on `windows`, a dataset that begins at `state.step`, until a budget is spent or Ctrl-C."""
+        self.trainer.optimizer.build(self.trainer.network.trainable_variables)
+        self._before, self._started = self.state.seconds, time.monotonic()
+        self._validated = self.state.seconds
+        left = (self.plan.steps or 10**9) - self.state.step
+        if left > 0 and not self._spent():
+            with _interrupts(self._interrupt):
+                self.trainer.fit(windows, epochs=1, steps_per_epoch=left, verbose=0, shuffle=False, callbacks=[self])
+            self._validate_and_save()
+        self.console.close()
+        return self.state
+
+    def on_train_batch_begin(self, batch, logs=None):
+        plan, fraction = self.plan, self._fraction()
+        rate = learning_rate(plan.peak, self.state.step, fraction, plan.warmup_steps, plan.schedule)
+        self.trainer.optimizer.learning_rate.assign(rate)
+        self._rate = rate
+
+    def on_train_batch_end(self, batch, logs=None):
+        state, plan = self.state, self.plan
+        loss = float(logs["loss"]) * plan.loss_scale
+        state.step += 1
+        state.clipped += int(logs["clipped"])
+        state.smooth_loss = plan.smoothing * state.smooth_loss + (1 - plan.smoothing) * loss
+        state.seconds = self._before + time.monotonic() - self._started
+        self._refuse_explosion(loss)
+        if state.step % _LOG_EVERY == 0:
+            self._write_figures(logs)
+        self.console.update(self._fraction(), state, plan, self._rate)
+        if plan.sample_every and state.step % plan.sample_every == 0:
+            self.console.sample(state.step, self.sample())
+        if state.seconds - self._validated >= plan.validate_every:
+            self._validate_and_save()
+        if self.interrupted or self._spent() or (plan.patience and state.since_best >= plan.patience):
+            self.trainer.stop_training = True
+
+    def _fraction(self) -> float:
+        """Part of the budget that is spent, by steps where they are the budget: time would not be reproducible."""
+        by_steps = self.state.step / self.plan.steps if self.plan.steps else 0.0
+        by_time = self.state.seconds / (60 * self.plan.minutes) if self.plan.minutes else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def _spent(self) -> bool:
+        return self._fraction() >= 1.0
+
+    def _refuse_explosion(self, loss: float) -> None:
+        # A loss that was summed is judged a token; a smoothed one, since a single hard window is no explosion.
+        if math.isfinite(loss) and self.state.smooth_loss < _EXPLODED * self.plan.start_loss:
+            return
+        what = "is not a number" if not math.isfinite(loss) else f"grew to {self.state.smooth_loss:.3g}"
+        kept = f"the last good checkpoint is {self.path}" if self.path.exists() else "there was no checkpoint yet"
+        self.console.close()
+        raise RunError(
+            f"the loss {what} at update {self.state.step}, so training stopped: a smaller --learning-rate or --clip-at "
+            f"may help, and {kept}"
+        )
+
+    def _validate_and_save(self) -> None:
+        variables = self._variables()
+        if not all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in variables):
+            return  # the next loss says so, and the checkpoint before stays
+        state, figure = self.state, self.validate()
+        if figure is not None:
+            better = state.best is None or figure < state.best
+            state.best, state.since_best = (figure, 0) if better else (state.best, state.since_best + 1)
+            self.log.write(step=state.step, seconds=round(state.seconds, 3), validation_nats=figure)
+            self.console.validated(state, figure, better)
+        if figure is None or better:
+            self.keep()
+        checkpoint.save(self.path, variables, dataclasses.asdict(state))
+        state.seconds = self._validated = self._before + time.monotonic() - self._started
+
+    def _write_figures(self, logs) -> None:
+        state = self.state
+        self.log.write(
+            step=state.step, seconds=round(state.seconds, 3), loss=float(logs["loss"]), smooth_loss=state.smooth_loss,
+            gradient_norm=float(logs["gradient_norm"]), clipped=state.clipped, learning_rate=self._rate,
+        )  # fmt: skip
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self.trainer.variables, *self.trainer.optimizer.variables]
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+
+
+class _interrupts:  # noqa: N801
+    """While open, the first Ctrl-C (or termination) calls `stop`; a second one acts as it always does."""
+
+    def __init__(self, stop: Callable[[], None]):
+        self._stop = stop
+        self._old: dict[int, object] = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *_):
+        self._restore()
+
+    def _handle(self, *_):
+        self._restore()
+        self._stop()
+
+    def _restore(self):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""The folder of a run."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from rnnapps import config as configs
+from rnnapps.data.corpus import Corpus
+from rnnapps.errors import RunError, UsageError
+from rnnapps.training.checkpoint import write_whole
+
+
+class Run:
+    """Paths of a run, and what they hold.
+
+        config.json         the options
+        corpus/             the text as token ids, with its vocabulary
+        checkpoints/        last.npz: everything that --resume needs
+        model.keras         the best model so far, in float32
+        metrics.jsonl       figures over time; tensorboard/ holds the same as events
+        figures.json        figures at the end: validation, test, training time
+        learning_curve.png
+
+    Args:
+        folder: The run's folder; it need not be there yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.model_path = folder / "model.keras"
+        self.corpus_path = folder / "corpus"
+
+    def check_free(self, overwrite: bool) -> None:
+        """Refuses a folder that another run, or something else, is in.
+
+        Raises:
+            UsageError: It is not free.
+        """
+        if (self.folder / "config.json").exists():
+            if not overwrite:
+                raise UsageError(
+                    f"--run {self.folder} holds a run already: wanted --resume to go on with it, --overwrite to begin "
+                    "anew, or another folder"
+                )
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UsageError(f"--run {self.folder} holds something that is no run: wanted a new or an empty folder")
+
+    def begin(self, config: Any, corpus: Path) -> None:
+        """Begins a run in the place of any that was there: the options, and the text in the folder `corpus`.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        # Only what a run writes, by name: a slip of the pen in --run must not empty somebody's folder.
+        for folder in (self.checkpoints, self.corpus_path, self.folder / "tensorboard"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("model.keras", "metrics.jsonl", "figures.json", "learning_curve.png"):
+            (self.folder / name).unlink(missing_ok=True)
+        corpus.rename(self.corpus_path)
+        self.save_config(config)
+
+    def save_config(self, config: Any) -> None:
+        """Writes `config.json`, whole or not at all."""
+        write_whole(self.folder / "config.json", lambda path: configs.save(config, path))
+
+    def load_config(self, cls: type) -> Any:
+        """The options that the run began with.
+
+        Raises:
+            UsageError: The folder is no run.
+        """
+        return configs.load(cls, self.folder / "config.json")
+
+    def load_corpus(self) -> Corpus:
+        """The run's text.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        return Corpus.open(self.corpus_path)
+
+    def save_model(self, model: keras.Model) -> None:
+        """Writes `model.keras`, whole or not at all."""
+        write_whole(self.model_path, lambda path: model.save(path))
+
+    def load_model(self) -> keras.Model:
+        """Reads `model.keras`.
+
+        Raises:
+            RunError: The run has not saved a model yet, or the file is damaged.
+        """
+        import rnnapps.layers  # noqa: F401  # registers the classes that the file names
+
+        if not self.model_path.is_file():
+            raise RunError(f"{self.folder} holds no model yet: wanted a run that has saved one, see its train command")
+        try:
+            return keras.saving.load_model(self.model_path, safe_mode=True, compile=False)
+        except Exception as error:  # Keras raises whatever the zip, JSON or HDF5 reader does
+            raise RunError(f"{self.model_path} is no readable model ({str(error).splitlines()[0]})") from error
+
+    def save_figures(self, **figures: Any) -> None:
+        """Adds measured figures to `figures.json`; an export writes them into its manifest."""
+        content = json.dumps({**self.load_figures(), **figures}, indent=2) + "\n"
+        write_whole(self.folder / "figures.json", lambda path: path.write_text(content, encoding="utf-8"))
+
+    def load_figures(self) -> dict[str, Any]:
+        """The figures measured so far; none is no error."""
+        path = self.folder / "figures.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,112 @@
+"""Truncated back-propagation through time with a carried state, as a `keras.Model` that `fit` runs."""
+
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+Clip = Literal["none", "value", "norm", "global_norm"]
+
+
+class CarriedStateTrainer(keras.Model):
+    """Trains a network on windows of B parallel streams; the states at the end of a window start the next one.
+
+    The loss of a window is the cross-entropy of its targets; gradients stop at the window's start (Williams and Peng,
+    1990, https://doi.org/10.1162/neco.1990.2.4.490). A row whose `reset` flag is set starts its window from zeros.
+
+    Data: `({"tokens": int32 (B, T), "reset": bool (B,)}, targets int32 (B, T), weights float32 (B, T))`.
+
+    Args:
+        network: Functional model with states as inputs and outputs of the same names, and `logits` (see
+            `rnnapps.models.text_generator`).
+        batch_size: B, fixed: each row is a stream of its own.
+        clip: How gradients are cut: "value" (each element), "norm" (each weight's gradient), "global_norm" (all
+            together) or "none".
+        clip_at: What is too large.
+        reduction: "mean" is over the window's tokens; "sum" is over time, and the mean over rows.
+        row_shards: The rows are cut into as many parts, whose graphs are independent and so run on a core each.
+            A part on one core is faster than a whole batch whose every small product waits for a second core.
+
+    `fit` logs `loss` (nats per token), `gradient_norm` (before clipping) and `clipped` (1 where clipping changed a
+    gradient of this update, else 0).
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        batch_size: int,
+        clip: Clip = "none",
+        clip_at: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        row_shards: int = 1,
+    ):
+        super().__init__(name="trainer")
+        self.network = network
+        self.clip, self.clip_at, self.reduction = clip, clip_at, reduction
+        self.row_shards = row_shards if batch_size % row_shards == 0 else 1
+        self.carried = {
+            name: self.add_weight(shape=(batch_size, tensor.shape[-1]), initializer="zeros", trainable=False, name=name)
+            for name, tensor in network.input.items()
+            if name != "tokens"
+        }
+        self.built = True
+
+    def call(self, inputs, training=False):
+        return self.network(inputs, training=training)
+
+    def reset_states(self) -> None:
+        """Sets every row to a cold start."""
+        for state in self.carried.values():
+            state.assign(tf.zeros_like(state))
+
+    def train_step(self, data):
+        inputs, targets, weights = data
+        keep = tf.cast(~inputs["reset"], tf.float32)[:, None]
+        rows = {"tokens": inputs["tokens"], **{name: state * keep for name, state in self.carried.items()}}
+        with tf.GradientTape() as tape:
+            nats, states = self._nats(rows, targets, weights)
+            tokens = tf.reduce_sum(weights)
+            rows_or_tokens = tokens if self.reduction == "mean" else tf.cast(tf.shape(weights)[0], tf.float32)
+            loss = nats / tf.maximum(rows_or_tokens, 1.0)
+        trained = self.network.trainable_variables
+        gradients, norm, clipped = _clip(tape.gradient(loss, trained), self.clip, self.clip_at)
+        self.optimizer.apply(gradients, trained)
+        for name, state in self.carried.items():
+            state.assign(tf.cast(states[name], state.dtype))
+        return {"loss": nats / tf.maximum(tokens, 1.0), "gradient_norm": norm, "clipped": clipped}
+
+    def _nats(self, rows, targets, weights):
+        """The summed cross-entropy of all targets, and the states after the window."""
+        shards = zip(*(_split(part, self.row_shards) for part in (rows, targets, weights)), strict=True)
+        total, after = [], []
+        for shard, shard_targets, shard_weights in shards:
+            outputs = self.network(shard, training=True)
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(shard_targets, outputs["logits"])
+            total.append(tf.reduce_sum(nats * shard_weights))
+            after.append(outputs)
+        return tf.add_n(total), {name: tf.concat([o[name] for o in after], 0) for name in self.carried}
+
+
+def _split(tensors, shards):
+    if isinstance(tensors, dict):
+        parts = {name: tf.split(tensor, shards) for name, tensor in tensors.items()}
+        return [{name: parts[name][i] for name in parts} for i in range(shards)]
+    return tf.split(tensors, shards)
+
+
+def _clip(gradients, clip: Clip, limit: float):
+    """Clipped gradients, their global norm before, and whether clipping changed them."""
+    gradients = [tf.convert_to_tensor(g) for g in gradients]
+    norm = tf.linalg.global_norm(gradients)
+    if clip == "none":
+        return gradients, norm, tf.constant(0.0)
+    if clip == "global_norm":
+        fired = norm > limit
+        gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
+    elif clip == "norm":
+        fired = tf.reduce_any([tf.norm(g) > limit for g in gradients])
+        gradients = [tf.clip_by_norm(g, limit) for g in gradients]
+    else:
+        fired = tf.reduce_any([tf.reduce_max(tf.abs(g)) > limit for g in gradients])
+        gradients = [tf.clip_by_value(g, -limit, limit) for g in gradients]
+    return gradients, norm, tf.cast(fired, tf.float32)
