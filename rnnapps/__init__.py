@@ -26,6 +26,7 @@ _SUBMODULES = (
     "errors",
     "layers",
     "models",
+    "neurons",
     "ops",
     "runtime",
     "sampler",

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,13 +103,25 @@ class Vocabulary:
         """A decoder for ids that arrive a few at a time."""
         return StreamDecoder(self)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The vocabulary as values that JSON holds."""
+        if self.kind == "byte":
+            return {"kind": self.kind, "symbols": [symbol[0] for symbol in self.symbols]}
+        return {"kind": self.kind, "symbols": [symbol.decode("utf-8") for symbol in self.symbols]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Vocabulary:
+        """What `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError or UsageError: It is no vocabulary.
+        """
+        kind, symbols = content["kind"], content["symbols"]
+        return cls(kind, [bytes([s]) for s in symbols] if kind == "byte" else symbols)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON, all or nothing."""
-        if self.kind == "byte":
-            symbols: list[str] | list[int] = [symbol[0] for symbol in self.symbols]
-        else:
-            symbols = [symbol.decode("utf-8") for symbol in self.symbols]
-        write_json(Path(path), {"kind": self.kind, "symbols": symbols})
+        write_json(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
@@ -118,9 +131,7 @@ class Vocabulary:
             RunError: The file is missing or is no vocabulary.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            kind, symbols = content["kind"], content["symbols"]
-            return cls(kind, [bytes([s]) for s in symbols] if kind == "byte" else symbols)
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
             raise RunError(f"{path} is not a readable vocabulary ({describe(error)})") from error
 

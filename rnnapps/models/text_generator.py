@@ -68,7 +68,9 @@ def text_generator(
         )
         for i in range(layers)
     ]
-    drops = [keras.layers.Dropout(dropout, seed=draw.seed(), dtype=dtype, name=f"dropout_{i}") for i in range(layers + 1)]
+    drops = [
+        keras.layers.Dropout(dropout, seed=draw.seed(), dtype=dtype, name=f"dropout_{i}") for i in range(layers + 1)
+    ]
     output = keras.layers.Dense(vocabulary_size, kernel_initializer=draw.kernel(), dtype="float32", name="logits")
 
     # === Functional model ===
@@ -100,7 +102,12 @@ def _embedding(vocabulary_size, size, tied, draw, dtype):
         )
     # Row i of the identity is the one-hot vector of token i.
     return keras.layers.Embedding(
-        vocabulary_size, vocabulary_size, embeddings_initializer="identity", trainable=False, dtype=dtype, name="one_hot"
+        vocabulary_size,
+        vocabulary_size,
+        embeddings_initializer="identity",
+        trainable=False,
+        dtype=dtype,
+        name="one_hot",
     )
 
 

@@ -61,6 +61,10 @@ class TextEndpoints(tf.Module):
         """Returns the functions by the names under which they are served."""
         return {"serving_default": self.serving_default, "score": self.score, "step": self.step}
 
+    def units(self) -> dict[str, str]:
+        """Returns what inputs and outputs mean, by name; the others are states, of which zeros are a cold start."""
+        return UNITS
+
 
 def _rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
     return tf.TensorSpec((None,), dtype, name=name)
@@ -75,7 +79,8 @@ def _serving_default(model: keras.Model, codec: TextCodec) -> tf.types.experimen
         given = tf.cast(ids.row_lengths(), tf.int32)
         wanted = tf.clip_by_value(num_chars, 0, MAX_CHARS)
         steps = tf.maximum(tf.reduce_max(given + wanted), 1)  # the loop wants a step even if nothing is asked for
-        forced = ids.to_tensor(shape=(None, steps))
+        forced = ids.to_tensor()
+        forced = tf.pad(forced, [[0, 0], [0, steps - tf.shape(forced)[1]]])
         carry = decoding.start(decoding.zero_states(model, tf.size(seed)), seed)
         tokens, _ = decoding.generate(step, carry, Settings(temperature), forced, given, steps)
         # Each row's own text begins where its prompt ends.

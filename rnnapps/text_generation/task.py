@@ -1,8 +1,12 @@
 """What text generation does: train, evaluate, predict, export."""
 
+import json
 import math
-import shutil
+import random
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -12,13 +16,21 @@ from rnnapps.data import text as windowed
 from rnnapps.data.corpus import Corpus
 from rnnapps.data.sources import DEFAULT_DATASET, documents
 from rnnapps.decoding import model_step, zero_states
+from rnnapps.errors import UsageError
 from rnnapps.models.text_generator import text_generator
+from rnnapps.neurons import liveliest, page
 from rnnapps.sampler import Sampler, Sampling
-from rnnapps.text_generation.config import Config
+from rnnapps.serving.export import write_saved_model
+from rnnapps.serving.text_endpoints import TextEndpoints
+from rnnapps.serving.text_model import TextModel
+from rnnapps.serving.tokenization import TextCodec
+from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict
+from rnnapps.training.checkpoint import write_whole
 from rnnapps.training.console import Console
-from rnnapps.training.evaluation import Evaluator
+from rnnapps.training.evaluation import Evaluator, baselines
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
+from rnnapps.training.optimizers import optimizer
 from rnnapps.training.run import Run
 from rnnapps.training.trainer import CarriedStateTrainer
 
@@ -55,27 +67,28 @@ def train(config: Config) -> keras.Model:
 
 
 def _begin(run: Run, config: Config, console: Console) -> Corpus:
-    run.check_free(config.overwrite)
-    corpus = _prepare(config, run.folder / "corpus.new")
-    # Asked before an older run is given up: the text may be too short.
-    windowed.windows_per_epoch(corpus, "train", config.batch_size, config.steps)
-    run.begin(config, corpus.folder)
+    with run.new_folder(config.overwrite) as scratch:
+        corpus = _prepare(config, scratch)
+        # Asked before an older run is given up: the text may be too short.
+        windowed.windows_per_epoch(corpus, "train", config.batch_size, config.steps)
+        run.begin(config, corpus.folder)
     sizes = ", ".join(f"{corpus.tokens_in(split):,} {split}" for split in corpus.splits)
     console.say(f"{_learnt(config)}: {sizes} {config.tokens}s, vocabulary of {corpus.vocabulary.size}")
     return run.load_corpus()
 
 
-def _prepare(config: Config, folder: Path) -> Corpus:
-    # A local copy is prepared anew for each run: a data set kept from another copy would be used in its place.
-    data_dir = folder.with_name("data.new") if config.source else config.data_dir
-    try:
-        sources = documents(config.dataset, config.source, config.text, data_dir)
-        return Corpus.prepare(
-            sources, folder, config.tokens, config.validation_fraction, config.test_fraction, config.max_vocabulary
-        )
-    finally:
-        if config.source:
-            shutil.rmtree(data_dir, ignore_errors=True)
+def _prepare(config: Config, scratch: Path) -> Corpus:
+    sources = documents(
+        config.dataset, config.source, config.text, scratch / "data" if config.source else config.data_dir
+    )
+    return Corpus.prepare(
+        sources,
+        scratch / "corpus",
+        config.tokens,
+        config.validation_fraction,
+        config.test_fraction,
+        config.max_vocabulary,
+    )
 
 
 def _resume(run: Run, config: Config) -> Corpus:
@@ -93,7 +106,7 @@ def _loop(run: Run, config: Config, corpus: Corpus, console: Console) -> Loop:
     trainer = CarriedStateTrainer(
         network, config.batch_size, config.clip, config.clip_at, config.loss, runtime.row_shards(config.batch_size)
     )
-    trainer.compile(optimizer=_optimizer(config), jit_compile=False)
+    trainer.compile(optimizer(config.optimizer, config.learning_rate, config.weight_decay), jit_compile=False)
     # The same weights in float32 and with random numbers of its own: what is kept, validated and sampled from.
     model = _network(config, corpus)
     evaluator = Evaluator(model, jit_compile=False)
@@ -148,16 +161,6 @@ def _network(config: Config, corpus: Corpus, dtype: str = "float32") -> keras.Mo
     )
 
 
-def _optimizer(config: Config) -> keras.optimizers.Optimizer:
-    if config.optimizer == "adagrad":
-        # Sums of squares start at nothing, with 1e-8 inside the root, as in min-char-rnn.
-        return keras.optimizers.Adagrad(config.learning_rate, initial_accumulator_value=0.0, epsilon=1e-8)
-    if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
-    classes = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
-    return classes[config.optimizer](config.learning_rate)
-
-
 def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras.Model:
     """Scores the best model on the part that training never saw."""
     model = run.load_model()
@@ -170,3 +173,146 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
         )
     console.say(f"model: {run.model_path}; write with it: python -m rnnapps.text_generation predict --run {run.folder}")
     return model
+
+
+def evaluate(options: Evaluate) -> dict[str, Any]:
+    """Prints and returns the cost of a part of the run's text, or of the user's files, in nats and bits a token."""
+    if options.text:
+        model = _text_model(options.run, options.model)
+        figures = {path.name: _score_file(model, path) for path in options.text}
+    elif options.model is not None:
+        raise UsageError(f"--model {options.model} without --text: wanted --text FILE, since an export holds no text")
+    else:
+        run = Run(options.run or RUN)
+        config, corpus = run.load_config(Config), run.load_corpus()
+        if not corpus.tokens_in(options.split):
+            raise UsageError(f"--split {options.split}: the run {run.folder} holds nothing out for it")
+        nats = Evaluator(run.load_model()).nats_per_token(corpus, options.split)
+        figures = {f"{_learnt(config)}, {options.split}": (nats, corpus.tokens_in(options.split))}
+        figures |= {f"  {name}": (cost, None) for name, cost in baselines(corpus, options.split).items()}
+    rows = [
+        {"text": name.strip(), "nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(nats), "tokens": tokens}
+        for name, (nats, tokens) in figures.items()
+    ]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        print(f"{'':32}{'nats':>10}{'bits':>10}{'perplexity':>12}{'tokens':>12}")
+        for name, row in zip(figures, rows, strict=True):
+            count = "" if row["tokens"] is None else f"{row['tokens']:,}"
+            print(f"{name:32}{row['nats']:10.4f}{row['bits']:10.4f}{row['perplexity']:12.3f}{count:>12}")
+    return {row["text"]: row for row in rows}
+
+
+def _score_file(model: TextModel, path: Path) -> tuple[float, int]:
+    text = b"".join(documents(text=(path,))[0].chunks())
+    answer = model.score([text])
+    return float(answer["nats_per_char"][0]), int(answer["num_chars"][0])
+
+
+def _text_model(run: Path | None, model: Path | None) -> TextModel:
+    """The model that the options name, or the shipped one."""
+    if run is not None:
+        return TextModel.from_keras(Run(run).load_model(), Run(run).load_corpus().vocabulary)
+    return TextModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
+
+
+def predict(options: Predict) -> list[str]:
+    """Prints and returns texts that go on from each prompt, without the prompt."""
+    model = _text_model(options.run, options.model)
+    sampler = Sampler(model.step, model.initial_states, model.vocabulary)
+    seed = random.SystemRandom().randrange(2**31) if options.seed is None else options.seed
+    sampling = Sampling(
+        temperature=0.0 if options.greedy else options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        stop=() if options.stop is None else (options.stop,),
+        num_samples=options.num_samples,
+        seed=seed,
+    )
+    written = []
+    for prompt in _prompts(options):
+        _warn_unseen(prompt, model)
+        texts = (
+            _stream(sampler, prompt, options.length, sampling)
+            if _streams(options)
+            else (sampler.generate(prompt, options.length, sampling))
+        )
+        for i, text in enumerate(texts):
+            if options.json:
+                print(json.dumps({"prompt": prompt, "text": text, "seed": seed + i}, ensure_ascii=False))
+            elif not _streams(options):
+                print(f"{prompt}{text}")
+        written += texts
+    if options.show_neurons is not None:
+        _show_neurons(options, sampler, next(iter(_prompts(options))), written[0])
+    return written
+
+
+def _streams(options: Predict) -> bool:
+    # One text is shown as it is written; several would mix.
+    return options.stream and not options.json and options.num_samples == 1
+
+
+def _prompts(options: Predict) -> list[str]:
+    if options.file is None:
+        return [options.prompt]
+    try:
+        lines = options.file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--file {options.file} is not UTF-8 text at byte {error.start}") from None
+    if not lines:
+        raise UsageError(f"--file {options.file} is empty: wanted one prompt a line")
+    return lines
+
+
+def _stream(sampler: Sampler, prompt: str, length: int, sampling: Sampling) -> list[str]:
+    print(prompt, end="", flush=True)
+    text = ""
+    for (piece,) in sampler.stream(prompt, length, sampling):
+        print(piece, end="", flush=True)
+        text += piece
+    print()
+    return [text]
+
+
+def _warn_unseen(prompt: str, model: TextModel) -> None:
+    unseen = sorted({piece for piece in prompt if 0 in model.vocabulary.encode(piece)})
+    if unseen and model.vocabulary.kind == "char":
+        listed = " ".join(map(repr, unseen))
+        print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
+
+
+def _show_neurons(options: Predict, sampler: Sampler, prompt: str, text: str) -> None:
+    last = max((name for name in sampler.initial_states(1) if name.endswith("_h")), key=lambda n: int(n.split("_")[1]))
+    trace = sampler.trace(prompt + text, [last])
+    pieces = [sampler.vocabulary.decode([token]) for token in trace.tokens]
+    units = options.units or liveliest(trace.states[last])
+    html = page(
+        f"Hidden units of {last.removesuffix('_h')}", pieces, trace.states[last], units, trace.nats,
+        len(sampler.vocabulary.encode(prompt)),
+    )  # fmt: skip
+    write_whole(options.show_neurons, lambda path: path.write_text(html, encoding="utf-8"))
+    print(f"wrote {options.show_neurons}: units {', '.join(map(str, units))}", file=sys.stderr)
+
+
+def export(options: Export) -> Path:
+    """Writes the run's model as a SavedModel; prints and returns its folder."""
+    run = Run(options.run)
+    config, corpus, model = run.load_config(Config), run.load_corpus(), run.load_model()
+    endpoints = TextEndpoints(model, TextCodec(corpus.vocabulary))
+    manifest = {
+        "task": "text_generation",
+        "config": configs.to_dict(config),
+        "data": {"learnt": _learnt(config), **{split: corpus.tokens_in(split) for split in corpus.splits}},
+        "vocabulary": corpus.vocabulary.to_dict(),
+        "seed": config.seed,
+        "figures": run.load_figures(),
+        "versions": {name: version(name) for name in ("tensorflow", "keras", "rnnapps")},
+    }
+    name = options.name or Path(_learnt(config)).stem
+    path = write_saved_model(endpoints, options.output, name, manifest, endpoints.warmup())
+    print(path)
+    return path

@@ -29,7 +29,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         os.replace(neighbour, path)
     except OSError as error:
-        raise RunError(f"{path} could not be saved ({error.strerror or error}): what was there before is kept") from error
+        raise RunError(
+            f"{path} could not be saved ({error.strerror or error}): what was there before is kept"
+        ) from error
     finally:
         neighbour.unlink(missing_ok=True)
 
@@ -52,7 +54,7 @@ def load(path: Path, variables: Sequence[keras.Variable]) -> dict:
         RunError: There is no such file, it is damaged, or it belongs to another model.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = json.loads(bytes(arrays.pop(_STATE)))
     except FileNotFoundError:
@@ -68,5 +70,5 @@ def load(path: Path, variables: Sequence[keras.Variable]) -> dict:
 
 
 def _named(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    # Paths alone may repeat: an optimiser numbers its slots, a seed generator does not say whose it is.
-    return {f"{i:03d}/{variable.path}": variable for i, variable in enumerate(variables)}
+    # By position: Keras numbers the layers of a process, so a path may differ from one run of it to the next.
+    return {f"{i:03d}_{variable.name}": variable for i, variable in enumerate(variables)}

@@ -25,7 +25,9 @@ class Evaluator:
         self._network = network
         self._window = tf.function(self._run_window, jit_compile=jit_compile, autograph=False)
 
-    def nats_per_token(self, corpus: Corpus, split: str, rows: int | None = None, max_tokens: int | None = None) -> float:
+    def nats_per_token(
+        self, corpus: Corpus, split: str, rows: int | None = None, max_tokens: int | None = None
+    ) -> float:
         """Mean cost of a part in nats a token.
 
         With one row every token counts, from one cold start for each document. With more rows the part is cut into

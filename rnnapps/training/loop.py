@@ -77,7 +77,8 @@ class Loop(keras.callbacks.Callback):
     """Runs a trainer through a plan, as a callback of its `fit`.
 
     A checkpoint `folder/last.npz` holds all variables and the `State`; `validate` returns nats a token (or None where
-    nothing is held out) and `keep` saves the model that is best so far. Every checkpoint is written at the end of an update, and never from weights that are not finite.
+    nothing is held out) and `keep` saves the model that is best so far. Every checkpoint is written at the end of an
+    update, and never from weights that are not finite.
 
     Args:
         trainer: Compiled.

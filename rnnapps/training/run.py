@@ -1,7 +1,10 @@
 """The folder of a run."""
 
+import contextlib
 import json
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +37,28 @@ class Run:
         self.model_path = folder / "model.keras"
         self.corpus_path = folder / "corpus"
 
-    def check_free(self, overwrite: bool) -> None:
-        """Refuses a folder that another run, or something else, is in.
+    @contextlib.contextmanager
+    def new_folder(self, overwrite: bool) -> Iterator[Path]:
+        """Gives an empty scratch folder to prepare a run in; it is gone at the end, and the run's folder if unused.
 
         Raises:
-            UsageError: It is not free.
+            UsageError: Another run, or something else, is in the run's folder.
+            RunError: The folder cannot be made.
         """
+        self._check_free(overwrite)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+        except OSError as error:
+            raise RunError(f"--run {self.folder} cannot be written ({error.strerror})") from error
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+    def _check_free(self, overwrite: bool) -> None:
         if (self.folder / "config.json").exists():
             if not overwrite:
                 raise UsageError(

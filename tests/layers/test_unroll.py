@@ -43,7 +43,12 @@ def states(layer, seed=3):
 
 def weighted_sum(tensors):
     """A scalar in which every element of every tensor has a weight of its own, whatever the shapes are."""
-    return tf.add_n([tf.reduce_sum(t * tf.reshape(tf.sin(tf.range(tf.size(t), dtype=t.dtype) + i), tf.shape(t))) for i, t in enumerate(tensors)])
+    return tf.add_n(
+        [
+            tf.reduce_sum(t * tf.reshape(tf.sin(tf.range(tf.size(t), dtype=t.dtype) + i), tf.shape(t)))
+            for i, t in enumerate(tensors)
+        ]
+    )
 
 
 def run(layer, x, **kwargs):
@@ -163,7 +168,9 @@ def test_gradient_against_finite_differences_in_float64(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurrent_dropout": 0.2}])
+@pytest.mark.parametrize(
+    "options", [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurrent_dropout": 0.2}]
+)
 def test_dropout_draws_what_keras_draws(name, options):
     ours, theirs = pair(name, return_sequences=True, seed=7, **options)
     for training in (True, True, False):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,9 @@ import pytest
 from rnnapps.data.vocabulary import Vocabulary
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.tokenization import TextCodec
+
+# Test files are not a package; this lets those of this folder share `export_helpers`.
+sys.path.append(str(Path(__file__).parent))
 
 SYMBOLS = "abcdefgh .\né中"
 UNITS = 9

@@ -64,8 +64,8 @@ def test_nothing_asked_for_is_nothing_and_too_much_is_cut(endpoints, monkeypatch
 
 def whole_sequence(model, ids):
     """Outputs of the model for `(batch, time)` ids from a cold start, without a loop of ours."""
-    ids = tf.constant(ids, tf.int32)
-    return model({"tokens": ids, **decoding.zero_states(model, len(ids))}, training=False)
+    run = tf.function(lambda inputs: model(inputs, training=False))
+    return run({"tokens": tf.constant(ids, tf.int32), **decoding.zero_states(model, len(ids))})
 
 
 def costs_by_hand(model, vocabulary, text):

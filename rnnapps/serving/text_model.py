@@ -1,0 +1,90 @@
+"""A trained text model, wherever it lies: in the folder of a run, or exported as a SavedModel."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from rnnapps.data.vocabulary import Vocabulary
+from rnnapps.decoding import States, Step, model_step, zero_states
+from rnnapps.errors import RunError, UsageError
+from rnnapps.serving.text_endpoints import TextEndpoints
+from rnnapps.serving.tokenization import TextCodec
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """What writing and reading text with a model needs.
+
+    Attributes:
+        step: Token ids and states to logits and states.
+        initial_states: From a number of rows to the states of a cold start.
+        vocabulary: Between text and ids.
+        score: Strings to `nats_per_char` and `num_chars`, the endpoint of that name.
+    """
+
+    step: Step
+    initial_states: Callable[[int], States]
+    vocabulary: Vocabulary
+    score: Callable[[list[bytes]], dict[str, tf.Tensor]]
+
+    @classmethod
+    def from_keras(cls, model: keras.Model, vocabulary: Vocabulary) -> "TextModel":
+        """A functional model as in `rnnapps.models.text_generator`."""
+        endpoints = TextEndpoints(model, TextCodec(vocabulary))
+        return cls(
+            model_step(model),
+            lambda rows: zero_states(model, rows),
+            vocabulary,
+            lambda texts: endpoints.score(tf.constant(texts)),
+        )
+
+    @classmethod
+    def from_saved_model(cls, path: Path) -> "TextModel":
+        """An export of text generation: `NAME/VERSION`, or `NAME` for its highest version.
+
+        Raises:
+            UsageError: There is no SavedModel, or not one of text generation.
+            RunError: It is damaged.
+        """
+        path = _version(path)
+        try:
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            vocabulary = Vocabulary.from_dict(manifest["vocabulary"])
+        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+            raise UsageError(
+                f"--model {path} is no export of text generation ({error}): wanted one with its manifest.json"
+            ) from error
+        try:
+            loaded = tf.saved_model.load(str(path))
+            step, score = loaded.signatures["step"], loaded.signatures["score"]
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise RunError(f"--model {path} is no whole SavedModel ({str(error).splitlines()[0]})") from error
+        specs = {name: spec for name, spec in step.structured_input_signature[1].items() if name != "tokens"}
+
+        def one_step(tokens: tf.Tensor, states: States) -> tuple[tf.Tensor, States]:
+            outputs = step(tokens=tokens, **states)
+            states = {name: tf.ensure_shape(outputs[name], state.shape) for name, state in states.items()}
+            return tf.ensure_shape(outputs["logits"], (None, vocabulary.size)), states
+
+        # `loaded` owns the variables: a function that is called later keeps it alive.
+        def zeros(rows: int, _owner: object = loaded) -> States:
+            return {name: tf.zeros((rows, *spec.shape[1:]), spec.dtype) for name, spec in specs.items()}
+
+        def score_texts(texts: list[bytes], _owner: object = loaded) -> dict[str, tf.Tensor]:
+            return score(text=tf.constant(texts))
+
+        return cls(one_step, zeros, vocabulary, score_texts)
+
+
+def _version(path: Path) -> Path:
+    """`path` itself if it is a SavedModel, else the highest version in it."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [child for child in path.glob("*") if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
+    if not versions:
+        raise UsageError(f"--model {path} holds no SavedModel: wanted a folder NAME or NAME/VERSION that export wrote")
+    return max(versions, key=lambda child: int(child.name))

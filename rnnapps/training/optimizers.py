@@ -1,0 +1,19 @@
+"""Optimisers by name."""
+
+import keras
+
+
+def optimizer(name: str, learning_rate: float, weight_decay: float = 0.0) -> keras.optimizers.Optimizer:
+    """Makes an optimiser.
+
+    Args:
+        name: "adam", "adamw", "rmsprop" or "adagrad". Adagrad's sums of squares start at zero, with 1e-8 inside the
+            root, as in min-char-rnn: g / sqrt(sum g^2 + 1e-8).
+        learning_rate: Its first value.
+        weight_decay: For "adamw".
+    """
+    if name == "adagrad":
+        return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0, epsilon=1e-8)
+    if name == "adamw":
+        return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+    return {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[name](learning_rate)
