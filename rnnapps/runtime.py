@@ -1,6 +1,8 @@
 """How this process uses the machine: threads, devices, seeds."""
 
+import logging
 import os
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -23,12 +25,28 @@ def configure(threads: int = 0) -> None:
     cores = threads or available
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     tf.config.threading.set_intra_op_parallelism_threads(1)
+    # A loaded export has no gradient of its loops, which TensorFlow warns of and nobody here asks for.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     _row_shards = 1 if tf.config.list_physical_devices("GPU") else cores
 
 
 def row_shards(batch_size: int) -> int:
     """Into how many equal parts the rows of a batch are to be cut: at most one a core, and at least eight rows each."""
     return max(n for n in range(1, _row_shards + 1) if batch_size % n == 0 and (n == 1 or batch_size // n >= 8))
+
+
+def precision(wanted: str) -> str:
+    """The Keras policy for `wanted`: "auto" is mixed_bfloat16 where the processor has matrix units for it.
+
+    Without them a product in bfloat16 is slower than one in float32.
+    """
+    if wanted != "auto":
+        return wanted
+    try:
+        fast = "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not Linux
+        fast = False
+    return "mixed_bfloat16" if fast else "float32"
 
 
 def seed_everything(seed: int) -> None:

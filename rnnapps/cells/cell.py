@@ -1,5 +1,8 @@
 """What a cell tells the engine: the three-part form of one step."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -18,6 +21,16 @@ class GatedCell:
     - `input_bias()`, `recurrent_bias()`: the parts of `bias` that join either projection, or None.
     - `is_three_part(training)`: whether `call` has this form with the present options.
     """
+
+    # What the Keras cell beside this mixin has.
+    compute_dtype: str
+    dropout: float
+    recurrent_dropout: float
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
+    get_dropout_mask: Callable
+    gates: Callable
 
     @property
     def gate_dtype(self) -> str:

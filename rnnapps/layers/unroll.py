@@ -64,9 +64,8 @@ class Unroll(keras.layers.RNN):
         if self.go_backwards:
             inputs = ops.flip(inputs, 0)
             mask = None if mask is None else ops.flip(mask, 0)
-        outputs, states = recurrence.scan(
-            self.cell.gates, self.cell.project(inputs), states, *self._recurrent_weights(), mask
-        )
+        kernel, bias = self._recurrent_weights()
+        outputs, states = recurrence.scan(self.cell.gates, self.cell.project(inputs), states, kernel, bias, mask)
         if mask is not None:
             outputs = self._masked_outputs(outputs, mask)
         return outputs[-1], ops.transpose(outputs, (1, 0, 2)), states

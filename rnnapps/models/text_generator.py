@@ -75,7 +75,8 @@ def text_generator(
 
     # === Functional model ===
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    inputs, outputs = {"tokens": tokens}, {}
+    inputs: dict = {"tokens": tokens}
+    outputs: dict = {}
     x = embed(tokens)  # (batch, time, embedding)
     if dropout and embedding:
         x = drops[0](x)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 from rnnapps import decoding
@@ -56,6 +57,7 @@ class TextEndpoints(tf.Module):
         self.serving_default = _serving_default(model, codec)
         self.score = _score(model, codec)
         self.step = _step(model)
+        self._states = tuple(self.step.input_signature[1].values())
 
     def endpoints(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """Returns the functions by the names under which they are served."""
@@ -64,6 +66,20 @@ class TextEndpoints(tf.Module):
     def units(self) -> dict[str, str]:
         """Returns what inputs and outputs mean, by name; the others are states, of which zeros are a cold start."""
         return UNITS
+
+    def warmup(self) -> list[tuple[str, dict[str, np.ndarray]]]:
+        """Returns one small request for each endpoint, which a server answers before it takes others."""
+        states = {spec.name: np.zeros((1, spec.shape[1]), spec.dtype.as_numpy_dtype) for spec in self._states}
+        settings = {
+            "num_chars": np.array([16], "int32"),
+            "temperature": np.ones(1, "float32"),
+            "seed": np.zeros(1, "int32"),
+        }
+        return [
+            ("serving_default", {"prompt": np.array([b""], object), **settings}),
+            ("score", {"text": np.array([b"text"], object)}),
+            ("step", {"tokens": np.zeros(1, "int32"), **states}),
+        ]
 
 
 def _rows(dtype: tf.DType, name: str) -> tf.TensorSpec:

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data import text as windowed
@@ -35,6 +36,7 @@ from rnnapps.training.run import Run
 from rnnapps.training.trainer import CarriedStateTrainer
 
 _VALIDATION_TOKENS = 200_000  # at most, so that a validation takes seconds
+_LOCAL = {"run", "resume", "overwrite", "source", "text", "data_dir"}  # options that say nothing elsewhere
 _VALIDATION_ROW = 2_000  # tokens a stream: what a cold start costs is spread over them
 
 
@@ -50,6 +52,7 @@ def train(config: Config) -> keras.Model:
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
     runtime.seed_everything(config.seed)
+    config = configs.replace(config, precision=runtime.precision(config.precision))
     run, console = Run(config.run), Console(config.tokens)
     corpus = _resume(run, config) if config.resume else _begin(run, config, console)
     loop = _loop(run, config, corpus, console)
@@ -177,6 +180,7 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
 
 def evaluate(options: Evaluate) -> dict[str, Any]:
     """Prints and returns the cost of a part of the run's text, or of the user's files, in nats and bits a token."""
+    figures: dict[str, tuple[float, int | None]]
     if options.text:
         model = _text_model(options.run, options.model)
         figures = {path.name: _score_file(model, path) for path in options.text}
@@ -189,19 +193,19 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
             raise UsageError(f"--split {options.split}: the run {run.folder} holds nothing out for it")
         nats = Evaluator(run.load_model()).nats_per_token(corpus, options.split)
         figures = {f"{_learnt(config)}, {options.split}": (nats, corpus.tokens_in(options.split))}
-        figures |= {f"  {name}": (cost, None) for name, cost in baselines(corpus, options.split).items()}
-    rows = [
-        {"text": name.strip(), "nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(nats), "tokens": tokens}
+        figures |= {f"baseline {name}": (cost, None) for name, cost in baselines(corpus, options.split).items()}
+    rows = {
+        name: {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(nats), "tokens": tokens}
         for name, (nats, tokens) in figures.items()
-    ]
+    }
     if options.json:
         print(json.dumps(rows))
-    else:
-        print(f"{'':32}{'nats':>10}{'bits':>10}{'perplexity':>12}{'tokens':>12}")
-        for name, row in zip(figures, rows, strict=True):
-            count = "" if row["tokens"] is None else f"{row['tokens']:,}"
-            print(f"{name:32}{row['nats']:10.4f}{row['bits']:10.4f}{row['perplexity']:12.3f}{count:>12}")
-    return {row["text"]: row for row in rows}
+        return rows
+    print(f"{'':32}{'nats':>10}{'bits':>10}{'perplexity':>12}{'tokens':>12}")
+    for name, row in rows.items():
+        count = "" if row["tokens"] is None else f"{row['tokens']:,}"
+        print(f"{name:32}{row['nats']:10.4f}{row['bits']:10.4f}{row['perplexity']:12.3f}{count:>12}")
+    return rows
 
 
 def _score_file(model: TextModel, path: Path) -> tuple[float, int]:
@@ -247,7 +251,7 @@ def predict(options: Predict) -> list[str]:
                 print(f"{prompt}{text}")
         written += texts
     if options.show_neurons is not None:
-        _show_neurons(options, sampler, next(iter(_prompts(options))), written[0])
+        _show_neurons(options.show_neurons, options.units, sampler, _prompts(options)[0], written[0])
     return written
 
 
@@ -285,17 +289,17 @@ def _warn_unseen(prompt: str, model: TextModel) -> None:
         print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
 
 
-def _show_neurons(options: Predict, sampler: Sampler, prompt: str, text: str) -> None:
+def _show_neurons(path: Path, chosen: tuple[int, ...], sampler: Sampler, prompt: str, text: str) -> None:
     last = max((name for name in sampler.initial_states(1) if name.endswith("_h")), key=lambda n: int(n.split("_")[1]))
     trace = sampler.trace(prompt + text, [last])
     pieces = [sampler.vocabulary.decode([token]) for token in trace.tokens]
-    units = options.units or liveliest(trace.states[last])
+    units = chosen or liveliest(trace.states[last])
     html = page(
         f"Hidden units of {last.removesuffix('_h')}", pieces, trace.states[last], units, trace.nats,
         len(sampler.vocabulary.encode(prompt)),
     )  # fmt: skip
-    write_whole(options.show_neurons, lambda path: path.write_text(html, encoding="utf-8"))
-    print(f"wrote {options.show_neurons}: units {', '.join(map(str, units))}", file=sys.stderr)
+    write_whole(path, lambda file: file.write_text(html, encoding="utf-8"))
+    print(f"wrote {path}: units {', '.join(map(str, units))}", file=sys.stderr)
 
 
 def export(options: Export) -> Path:
@@ -305,12 +309,12 @@ def export(options: Export) -> Path:
     endpoints = TextEndpoints(model, TextCodec(corpus.vocabulary))
     manifest = {
         "task": "text_generation",
-        "config": configs.to_dict(config),
+        "config": {name: value for name, value in configs.to_dict(config).items() if name not in _LOCAL},
         "data": {"learnt": _learnt(config), **{split: corpus.tokens_in(split) for split in corpus.splits}},
         "vocabulary": corpus.vocabulary.to_dict(),
         "seed": config.seed,
         "figures": run.load_figures(),
-        "versions": {name: version(name) for name in ("tensorflow", "keras", "rnnapps")},
+        "versions": {"rnnapps": rnnapps.__version__, "tensorflow": version("tensorflow"), "keras": keras.__version__},
     }
     name = options.name or Path(_learnt(config)).stem
     path = write_saved_model(endpoints, options.output, name, manifest, endpoints.warmup())

@@ -14,7 +14,7 @@ from rnnapps.errors import RunError
 _STATE = "state.json"
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary neighbour of `path` and renames it into place: whole or not at all.
 
     Raises:
@@ -44,7 +44,7 @@ def save(path: Path, variables: Sequence[keras.Variable], state: dict) -> None:
     """
     arrays = {name: keras.ops.convert_to_numpy(v) for name, v in _named(variables).items()}
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    write_whole(path, lambda file: np.savez(file, **{_STATE: text}, **arrays))  # type: ignore[arg-type]
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **{_STATE: text, **arrays}))
 
 
 def load(path: Path, variables: Sequence[keras.Variable]) -> dict:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,7 +21,7 @@ class Log:
         self.path = folder / "metrics.jsonl"
         self._folder = folder
         self._events = importlib.util.find_spec("tensorboard") is not None
-        self._writer = None
+        self._writer: Any = None
 
     def write(self, step: int, **figures: float) -> None:
         """Appends one line, and one event for each figure."""

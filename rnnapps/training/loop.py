@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -63,7 +64,7 @@ class Plan:
     steps: int | None
     peak: float
     warmup_steps: int
-    schedule: str
+    schedule: Literal["constant", "cosine"]
     patience: int
     validate_every: float
     sample_every: int

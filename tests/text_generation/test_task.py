@@ -1,0 +1,346 @@
+"""Text generation from a text to a served model, verb after verb."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rnnapps.data.vocabulary import Vocabulary
+from rnnapps.serving.capi import run_in_c_api
+from rnnapps.text_generation.config import Evaluate, Export, Predict
+from rnnapps.text_generation.task import evaluate, export, predict, train
+from rnnapps.training.log import Log
+from rnnapps.training.run import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+def only_line(err: str) -> str:
+    assert err.count("\n") == 1, err
+    return err.rstrip("\n")
+
+
+# --- evaluate ---
+
+
+def test_the_test_figure_is_the_one_that_training_measured(run, command):
+    answer = command("evaluate --json --run", run)
+    assert answer.status == 0 and answer.err == ""
+    rows, figures = json.loads(answer.out), Run(run).load_figures()
+    names = list(rows)
+    assert names[0] == "sums.txt, test" and [name.split()[-1] for name in names[1:]] == ["uniform", "unigram", "bigram"]
+    model = rows["sums.txt, test"]
+    assert model["nats"] == pytest.approx(figures["test_nats"], rel=1e-6)
+    assert model["tokens"] == figures["test_tokens"] == Run(run).load_corpus().tokens_in("test")
+    for row in rows.values():
+        assert row["bits"] == pytest.approx(row["nats"] / math.log(2))
+        assert row["perplexity"] == pytest.approx(math.exp(row["nats"]))
+    costs = [row["nats"] for row in rows.values()]
+    assert costs[0] < costs[3] < costs[2] < costs[1]  # it learnt more than pairs of characters
+
+
+def test_the_table_shows_the_same_figures(run, command):
+    rows, table = json.loads(command("evaluate --json --run", run).out), command("evaluate --run", run).out
+    for name, row in rows.items():
+        assert re.search(rf"{re.escape(name)}\s+{row['nats']:.4f}\s+{row['bits']:.4f}\s", table), name
+    assert f"{rows['sums.txt, test']['tokens']:,}" in table
+
+
+def test_a_text_costs_the_same_by_every_way(run, exported, tmp_path, command):
+    """As part of the run's data, as a file, with the run or the export, and from the endpoint."""
+    corpus = Run(run).load_corpus()
+    (span,) = corpus.spans("test")
+    path = tmp_path / "held_out.txt"
+    path.write_text(corpus.vocabulary.decode(corpus.read(*span)), encoding="utf-8")
+    nats = Run(run).load_figures()["test_nats"]
+    for options in ({"run": run}, {"model": exported}, {"model": exported.parent}):
+        (row,) = evaluate(Evaluate(text=(path,), **options)).values()
+        assert row["nats"] == pytest.approx(nats, rel=1e-5) and row["tokens"] == span[1] - span[0]
+    answer = tf.saved_model.load(str(exported)).signatures["score"](text=tf.constant([path.read_bytes()]))
+    assert float(answer["nats_per_char"][0]) == pytest.approx(nats, rel=1e-5)
+    (first, second) = evaluate(Evaluate(text=(path, tmp_path / "again" / ".." / "held_out.txt"), run=run)), None
+    assert second is None and all(row["nats"] == pytest.approx(nats, rel=1e-5) for row in first.values())
+
+
+def test_files_of_one_name_are_scored_apart(run, tmp_path):
+    for folder, text in (("a", "1 times 2 is 2"), ("b", "zebra")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "text.txt").write_text(text)
+    rows = evaluate(Evaluate(run=run, text=(tmp_path / "a" / "text.txt", tmp_path / "b" / "text.txt")))
+    assert sorted(row["tokens"] for row in rows.values()) == [5, 14]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_other_parts(run, split):
+    rows = evaluate(Evaluate(run=run, split=split))
+    assert rows[f"sums.txt, {split}"]["tokens"] == Run(run).load_corpus().tokens_in(split)
+
+
+# --- predict ---
+
+
+def test_a_seed_is_a_text(run, command):
+    first, again, other = (command(f"predict --length 60 --seed {seed} --run", run) for seed in (1, 1, 2))
+    assert first.status == 0 and first.err == "" and first == again != other
+    assert len(first.out) == 61 and first.out.endswith("\n")
+    free = {command("predict --length 60 --run", run).out for _ in range(2)}
+    assert len(free) == 2  # without a seed, a new one every time
+
+
+def test_the_run_the_export_and_the_endpoint_write_one_text(run, exported):
+    options = {"prompt": "12 times", "length": 150, "seed": 7, "temperature": 0.9}
+    (text,) = predict(Predict(run=run, **options))
+    assert predict(Predict(model=exported, **options)) == [text] and len(text) == 150
+    assert predict(Predict(model=exported.parent, **options)) == [text]
+    inputs = {"prompt": [b"12 times"], "num_chars": [150], "temperature": np.float32([0.9]), "seed": [7]}
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    answer = served(**{name: tf.constant(value) for name, value in inputs.items()})
+    assert answer["text"].numpy()[0].decode() == text
+
+
+def model_log_probabilities(run, text):
+    """log p of every symbol after `text`, by a plain pass of the whole text."""
+    model, vocabulary = Run(run).load_model(), Run(run).load_corpus().vocabulary
+    tokens = np.append(0, vocabulary.encode(text))[None].astype("int32")
+    cold = {name: np.zeros((1, tensor.shape[-1]), "float32") for name, tensor in model.input.items() if name != "tokens"}
+    logits = np.array(model({"tokens": tokens, **cold})["logits"])[0, -1, 1:]
+    order = [vocabulary.decode([i + 1]) for i in np.argsort(-logits)]
+    p = np.exp(logits - logits.max())
+    return order, dict(zip((vocabulary.decode([i + 1]) for i in range(len(p))), p / p.sum(), strict=True))
+
+
+def next_ones(run, n=300, **options):
+    """Which characters are drawn right after a prompt."""
+    return set(predict(Predict(run=run, prompt="3 times", length=1, seed=0, num_samples=n, temperature=2.0, **options)))
+
+
+def test_filters_keep_what_they_promise(run):
+    order, p = model_log_probabilities(run, "3 times")
+    hot = {symbol: math.sqrt(value) for symbol, value in p.items()}  # temperature 2
+    total = sum(hot.values())
+    hot = {symbol: value / total for symbol, value in hot.items()}
+    assert len(next_ones(run)) > 6
+    assert next_ones(run, top_k=3) == set(order[:3])
+    nucleus, reached = set(), 0.0
+    for symbol in order:
+        if reached < 0.6:
+            nucleus.add(symbol)
+            reached += hot[symbol]
+    assert next_ones(run, top_p=0.6) == nucleus and 1 < len(nucleus) < 10
+    limit = hot[order[2]] / hot[order[0]] * 0.999
+    assert next_ones(run, min_p=limit) == set(order[:3])
+    assert next_ones(run, greedy=True) == {order[0]}
+
+
+def test_greedy_is_temperature_zero_and_needs_no_seed(run):
+    texts = [predict(Predict(run=run, length=80, seed=seed, **kind)) for seed, kind in
+             ((1, {"greedy": True}), (2, {"greedy": True}), (3, {"temperature": 0.0}), (4, {"top_k": 1}))]  # fmt: skip
+    assert all(text == texts[0] for text in texts)
+    prompt = texts[0][0][:20]
+    assert model_log_probabilities(run, prompt)[0][0] == texts[0][0][20]
+
+
+def test_a_repetition_penalty_leads_to_other_characters(run):
+    plain, penalised = (predict(Predict(run=run, length=60, greedy=True, repetition_penalty=r))[0] for r in (1.0, 50.0))
+    assert len(set(penalised)) > len(set(plain))
+
+
+def test_stop_ends_the_text_before_it(run, command):
+    whole = predict(Predict(run=run, length=120, seed=5))[0]
+    assert "\n" in whole[5:]
+    stop = whole[20:23]
+    assert predict(Predict(run=run, length=120, seed=5, stop=stop)) == [whole[: whole.index(stop)]]
+    assert predict(Predict(run=run, length=120, seed=5, stop="never written")) == [whole]
+    answer = command("predict --length 9 --seed 5 --run", run, "--stop", whole[0])
+    assert (answer.status, answer.out) == (0, "\n")
+
+
+def test_several_samples_are_those_of_the_seeds_that_follow(run):
+    options = {"run": run, "prompt": "5 ", "length": 40}
+    several = predict(Predict(seed=10, num_samples=3, **options))
+    assert several == [predict(Predict(seed=10 + i, **options))[0] for i in range(3)] and len(set(several)) == 3
+
+
+def test_a_stream_prints_the_same_text_as_it_grows(run, command, monkeypatch):
+    options = "predict --prompt='8 times' --length 300 --seed 2 --run"
+    whole, streamed = command(options, run), command(options, run, "--stream")
+    assert streamed == whole and len(whole.out) == len("8 times") + 300 + 1
+    written = []
+
+    class Out:
+        def write(self, text):
+            written.append(text)
+
+        def flush(self):
+            written.append(None)
+
+    monkeypatch.setattr(sys, "stdout", Out())
+    predict(Predict(run=run, prompt="8 times", length=300, seed=2, stream=True))
+    flushes = [i for i, text in enumerate(written) if text is None]
+    assert len(flushes) >= 3 and "".join(text for text in written if text) == whole.out
+
+
+def test_json_lines_and_a_file_of_prompts(run, command, tmp_path):
+    prompts = ["1 times", "", 'say "n\u00e9"']
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n".join(prompts) + "\n", encoding="utf-8")
+    answer = command("predict --json --num-samples 2 --length 25 --seed 4 --run", run, "--file", path)
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert answer.status == 0
+    assert [(line["prompt"], line["seed"]) for line in lines] == [(p, seed) for p in prompts for seed in (4, 5)]
+    for line in lines:
+        assert predict(Predict(run=run, prompt=line["prompt"], length=25, seed=line["seed"])) == [line["text"]]
+    plain = command("predict --num-samples 2 --length 25 --seed 4 --run", run, "--file", path)
+    assert plain.out == "".join(line["prompt"] + line["text"] + "\n" for line in lines)
+
+
+def test_characters_that_were_never_seen_are_named(run, command):
+    answer = command("predict --length 5 --seed 1 --run", run, "--prompt", "'7 \u03a9\u4e2d'")
+    assert answer.status == 0 and answer.out.startswith("7 \u03a9\u4e2d")
+    assert "'\u03a9' '\u4e2d'" in only_line(answer.err) and "7" not in answer.err
+    assert command("predict --length 5 --prompt='7 n\u00e9' --run", run).err == ""
+
+
+def test_neurons_are_a_page_of_the_text(run, command, tmp_path):
+    path = tmp_path / "pages" / "neurons.html"
+    answer = command("predict --length 30 --seed 1 --prompt='3 times' --units 2 11 --run", run, "--show-neurons", path)
+    assert answer.status == 0 and str(path) in only_line(answer.err)
+    page = path.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") or page.lower().startswith("<!doctype html>")
+    text = re.sub(r"<[^>]*>", "", page)
+    assert "layer_1" in page  # the last one
+    assert len(re.findall(r"<section", page)) == 3 and re.search(r"\b11\b", text)
+    assert os.listdir(path.parent) == ["neurons.html"]
+    bad = command("predict --length 5 --units 16 --run", run, "--show-neurons", path)
+    assert bad.status == 2 and only_line(bad.err) == "error: there is no hidden unit 16: wanted 0 to 15"
+    assert path.read_text(encoding="utf-8") == page
+
+
+# --- export ---
+
+
+def test_an_export_is_a_version_with_a_manifest(run, exported, command, tmp_path):
+    assert exported.parts[-2:] == ("sums", "1")
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["task"] == "text_generation" and manifest["seed"] == manifest["config"]["seed"] == 3
+    assert set(manifest["endpoints"]) == {"serving_default", "score", "step"}
+    assert manifest["figures"] == Run(run).load_figures() and manifest["figures"]["training_seconds"] > 0
+    corpus = Run(run).load_corpus()
+    assert {split: manifest["data"][split] for split in corpus.splits} == {s: corpus.tokens_in(s) for s in corpus.splits}
+    assert Vocabulary.from_dict(manifest["vocabulary"]) == corpus.vocabulary
+    assert manifest["versions"]["tensorflow"] == tf.__version__ and manifest["versions"]["keras"] == keras.__version__
+    for version in ("1", "2"):
+        answer = command("export --name other --output", tmp_path, "--run", run)
+        assert (answer.status, answer.out) == (0, f"{tmp_path / 'other' / version}\n")
+    assert predict(Predict(model=tmp_path / "other", length=20, seed=1)) == predict(Predict(run=run, length=20, seed=1))
+
+
+_ELSEWHERE = """
+import importlib.machinery, json, sys
+class NotInstalled(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in ("rnnapps", "keras", "tf_keras")
+        return None if hidden else super().find_spec(name, path, target)
+sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, NotInstalled]
+import tensorflow as tf
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+text = signatures["serving_default"](
+    prompt=tf.constant(["12 times", ""]), num_chars=tf.constant([50, 3]),
+    temperature=tf.constant([0.9, 0.9]), seed=tf.constant([7, 7]),
+)["text"].numpy()
+score = signatures["score"](text=tf.constant(["1 times 2 is 2"]))
+assert not any(name.partition(".")[0] in ("rnnapps", "keras") for name in sys.modules)
+print(json.dumps([[t.decode() for t in text], float(score["nats_per_char"][0]), int(score["num_chars"][0])]))
+"""
+
+
+def expected_answers(run, tmp_path):
+    path = tmp_path / "line.txt"
+    path.write_text("1 times 2 is 2")
+    (row,) = evaluate(Evaluate(run=run, text=(path,))).values()
+    texts = [predict(Predict(run=run, prompt=prompt, length=length, seed=7, temperature=0.9))[0]
+             for prompt, length in (("12 times", 50), ("", 3))]  # fmt: skip
+    return texts, row["nats"]
+
+
+def test_it_answers_where_neither_rnnapps_nor_keras_can_be_imported(run, exported, tmp_path):
+    argv = [sys.executable, "-c", _ELSEWHERE, str(exported)]
+    result = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    texts, nats, count = json.loads(result.stdout)
+    wanted, cost = expected_answers(run, tmp_path)
+    assert texts == wanted and nats == pytest.approx(cost, rel=1e-5) and count == 14
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the check in TensorFlow's C API runs on linux")
+def test_it_answers_in_the_c_api(run, exported, tmp_path):
+    write = {"prompt": ["12 times", ""], "num_chars": [50, 3], "temperature": [0.9, 0.9], "seed": [7, 7]}
+    score = {"text": ["1 times 2 is 2"]}
+    states = {f"layer_{i}_{s}": np.zeros((1, 16), np.float32) for i in range(2) for s in "hc"}
+    requests = [("serving_default", write), ("score", score), ("step", {"tokens": np.zeros(1, np.int32), **states})]
+    written, scored, stepped = run_in_c_api(exported, requests)
+    wanted, cost = expected_answers(run, tmp_path)
+    assert [text.decode() for text in written["text"]] == wanted
+    assert scored["nats_per_char"][0] == pytest.approx(cost, rel=1e-5)
+    _, p = model_log_probabilities(run, "")
+    symbols = stepped["logits"][0, 1:]
+    shown = np.exp(symbols - symbols.max())
+    np.testing.assert_allclose(shown / shown.sum(), list(p.values()), rtol=1e-4, atol=1e-6)
+
+
+# --- other tokens, cells and options ---
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tokens": "byte", "cell": "gru"},
+        {"tokens": "word", "cell": "simple_rnn", "embedding": 8, "max_vocabulary": 60, "epochs": 4},
+        {"precision": "mixed_bfloat16", "embedding": 16, "tied": True, "dropout": 0.1, "optimizer": "adamw",
+         "weight_decay": 0.01, "clip": "norm"},
+    ],
+    ids=["byte gru", "word simple_rnn", "mixed tied"],
+)  # fmt: skip
+def test_every_verb_with_other_options(changes, make_config, tmp_path, command):
+    config = make_config(tmp_path, **changes)
+    model = train(config)
+    assert {v.dtype for v in model.variables} == {"float32"} and model.compute_dtype == "float32"
+    vocabulary = Run(config.run).load_corpus().vocabulary
+    assert vocabulary.kind == config.tokens
+    rows = evaluate(Evaluate(run=config.run))
+    model_row, *others = rows.values()
+    assert model_row["nats"] == pytest.approx(Run(config.run).load_figures()["test_nats"], rel=1e-6)
+    assert model_row["nats"] < rows["baseline uniform"]["nats"] * 0.9 and len(others) == 3
+    path = export(Export(run=config.run, output=tmp_path / "models", name="kind"))
+    options = {"prompt": "3 times 4 n\u00e9", "length": 40, "seed": 11, "top_k": 5}
+    (text,) = predict(Predict(run=config.run, **options))
+    assert predict(Predict(model=path, **options)) == [text]
+    assert text and vocabulary.encode(text).all()  # never the unseen one
+    file = tmp_path / "line.txt"
+    file.write_text(options["prompt"], encoding="utf-8")
+    costs = [evaluate(Evaluate(text=(file,), **kind))["line.txt"] for kind in ({"run": config.run}, {"model": path})]
+    assert costs[0]["nats"] == pytest.approx(costs[1]["nats"], rel=1e-5)
+    assert costs[0]["tokens"] == len(vocabulary.encode(options["prompt"]))
+
+
+def test_training_shows_progress_and_samples_on_standard_error(make_config, tmp_path, command):
+    make_config(tmp_path)  # writes the text
+    answer = command("train --preset tiny --epochs 1 --sample-every 40 --sample-length 20 --text", tmp_path / "sums.txt",
+                     "--run", tmp_path / "run")  # fmt: skip
+    assert (answer.status, answer.out) == (0, "")
+    updates = Run(tmp_path / "run").load_figures()["updates"]
+    assert answer.err.count("--- written after ") == updates // 40 > 1
+    assert "nats/char" in answer.err and "bits" in answer.err and "test: " in answer.err
+    lines = [line for line in Log(tmp_path / "run").read() if "loss" in line]
+    assert [line["step"] for line in lines] == list(range(50, updates + 1, 50))
+    again = command("train --resume --epochs 1 --run", tmp_path / "run")  # the budget is spent: nothing is lost
+    assert again.status == 0 and Run(tmp_path / "run").load_figures()["updates"] == updates
