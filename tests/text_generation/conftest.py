@@ -1,11 +1,13 @@
 """One small trained run and its export, which the tests of this folder share, and the command line in this process."""
 
+import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import tensorflow as tf
 
 from rnnapps import cli, runtime
 from rnnapps.text_generation.config import PRESETS, Config, Export, replace
@@ -52,9 +54,15 @@ class Answer(NamedTuple):
 def command(capfd, monkeypatch) -> Callable[..., Answer]:
     """Runs a command line in this process; what the libraries below Python print counts too."""
     monkeypatch.setattr(runtime, "configure", lambda threads=0: None)  # a process can set its threads only once
+    monkeypatch.setattr(tf.get_logger(), "level", logging.ERROR)  # it counts the models that a process makes
 
     def call(*arguments) -> Answer:
-        words = [word for a in arguments for word in (shlex.split(a) if isinstance(a, str) else [str(a)])]
+        words: list[str] = []
+        for argument in arguments:  # text is split as a shell does, a list is not
+            if isinstance(argument, str):
+                words += shlex.split(argument)
+            else:
+                words += argument if isinstance(argument, list) else [str(argument)]
         capfd.readouterr()
         status = cli.main("rnnapps.text_generation", words)
         return Answer(status, *capfd.readouterr())

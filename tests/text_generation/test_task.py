@@ -66,8 +66,6 @@ def test_a_text_costs_the_same_by_every_way(run, exported, tmp_path, command):
         assert row["nats"] == pytest.approx(nats, rel=1e-5) and row["tokens"] == span[1] - span[0]
     answer = tf.saved_model.load(str(exported)).signatures["score"](text=tf.constant([path.read_bytes()]))
     assert float(answer["nats_per_char"][0]) == pytest.approx(nats, rel=1e-5)
-    (first, second) = evaluate(Evaluate(text=(path, tmp_path / "again" / ".." / "held_out.txt"), run=run)), None
-    assert second is None and all(row["nats"] == pytest.approx(nats, rel=1e-5) for row in first.values())
 
 
 def test_files_of_one_name_are_scored_apart(run, tmp_path):
@@ -106,24 +104,29 @@ def test_the_run_the_export_and_the_endpoint_write_one_text(run, exported):
     assert answer["text"].numpy()[0].decode() == text
 
 
-def model_log_probabilities(run, text):
-    """log p of every symbol after `text`, by a plain pass of the whole text."""
+def probabilities(run, text):
+    """Symbols from the likeliest on, and p of every symbol, after `text`: by one plain pass of the whole text."""
     model, vocabulary = Run(run).load_model(), Run(run).load_corpus().vocabulary
     tokens = np.append(0, vocabulary.encode(text))[None].astype("int32")
-    cold = {name: np.zeros((1, tensor.shape[-1]), "float32") for name, tensor in model.input.items() if name != "tokens"}
+    cold = {
+        name: np.zeros((1, tensor.shape[-1]), "float32") for name, tensor in model.input.items() if name != "tokens"
+    }
     logits = np.array(model({"tokens": tokens, **cold})["logits"])[0, -1, 1:]
     order = [vocabulary.decode([i + 1]) for i in np.argsort(-logits)]
     p = np.exp(logits - logits.max())
     return order, dict(zip((vocabulary.decode([i + 1]) for i in range(len(p))), p / p.sum(), strict=True))
 
 
+PROMPT = "23 times 24 is "  # many digits may follow
+
+
 def next_ones(run, n=300, **options):
     """Which characters are drawn right after a prompt."""
-    return set(predict(Predict(run=run, prompt="3 times", length=1, seed=0, num_samples=n, temperature=2.0, **options)))
+    return set(predict(Predict(run=run, prompt=PROMPT, length=1, seed=0, num_samples=n, temperature=2.0, **options)))
 
 
 def test_filters_keep_what_they_promise(run):
-    order, p = model_log_probabilities(run, "3 times")
+    order, p = probabilities(run, PROMPT)
     hot = {symbol: math.sqrt(value) for symbol, value in p.items()}  # temperature 2
     total = sum(hot.values())
     hot = {symbol: value / total for symbol, value in hot.items()}
@@ -145,7 +148,7 @@ def test_greedy_is_temperature_zero_and_needs_no_seed(run):
              ((1, {"greedy": True}), (2, {"greedy": True}), (3, {"temperature": 0.0}), (4, {"top_k": 1}))]  # fmt: skip
     assert all(text == texts[0] for text in texts)
     prompt = texts[0][0][:20]
-    assert model_log_probabilities(run, prompt)[0][0] == texts[0][0][20]
+    assert probabilities(run, prompt)[0][0] == texts[0][0][20]
 
 
 def test_a_repetition_penalty_leads_to_other_characters(run):
@@ -159,7 +162,7 @@ def test_stop_ends_the_text_before_it(run, command):
     stop = whole[20:23]
     assert predict(Predict(run=run, length=120, seed=5, stop=stop)) == [whole[: whole.index(stop)]]
     assert predict(Predict(run=run, length=120, seed=5, stop="never written")) == [whole]
-    answer = command("predict --length 9 --seed 5 --run", run, "--stop", whole[0])
+    answer = command("predict --length 9 --seed 5 --run", run, ["--stop", whole[0]])
     assert (answer.status, answer.out) == (0, "\n")
 
 
@@ -203,7 +206,7 @@ def test_json_lines_and_a_file_of_prompts(run, command, tmp_path):
 
 
 def test_characters_that_were_never_seen_are_named(run, command):
-    answer = command("predict --length 5 --seed 1 --run", run, "--prompt", "'7 \u03a9\u4e2d'")
+    answer = command("predict --length 5 --seed 1 --run", run, ["--prompt", "7 \u03a9\u4e2d"])
     assert answer.status == 0 and answer.out.startswith("7 \u03a9\u4e2d")
     assert "'\u03a9' '\u4e2d'" in only_line(answer.err) and "7" not in answer.err
     assert command("predict --length 5 --prompt='7 n\u00e9' --run", run).err == ""
@@ -217,7 +220,7 @@ def test_neurons_are_a_page_of_the_text(run, command, tmp_path):
     assert page.startswith("<!doctype html>") or page.lower().startswith("<!doctype html>")
     text = re.sub(r"<[^>]*>", "", page)
     assert "layer_1" in page  # the last one
-    assert len(re.findall(r"<section", page)) == 3 and re.search(r"\b11\b", text)
+    assert len(re.findall(r"<section", page)) == 3 and "Unit 2" in text and "Unit 11" in text
     assert os.listdir(path.parent) == ["neurons.html"]
     bad = command("predict --length 5 --units 16 --run", run, "--show-neurons", path)
     assert bad.status == 2 and only_line(bad.err) == "error: there is no hidden unit 16: wanted 0 to 15"
@@ -234,7 +237,9 @@ def test_an_export_is_a_version_with_a_manifest(run, exported, command, tmp_path
     assert set(manifest["endpoints"]) == {"serving_default", "score", "step"}
     assert manifest["figures"] == Run(run).load_figures() and manifest["figures"]["training_seconds"] > 0
     corpus = Run(run).load_corpus()
-    assert {split: manifest["data"][split] for split in corpus.splits} == {s: corpus.tokens_in(s) for s in corpus.splits}
+    assert {split: manifest["data"][split] for split in corpus.splits} == {
+        s: corpus.tokens_in(s) for s in corpus.splits
+    }
     assert Vocabulary.from_dict(manifest["vocabulary"]) == corpus.vocabulary
     assert manifest["versions"]["tensorflow"] == tf.__version__ and manifest["versions"]["keras"] == keras.__version__
     for version in ("1", "2"):
@@ -291,7 +296,7 @@ def test_it_answers_in_the_c_api(run, exported, tmp_path):
     wanted, cost = expected_answers(run, tmp_path)
     assert [text.decode() for text in written["text"]] == wanted
     assert scored["nats_per_char"][0] == pytest.approx(cost, rel=1e-5)
-    _, p = model_log_probabilities(run, "")
+    _, p = probabilities(run, "")
     symbols = stepped["logits"][0, 1:]
     shown = np.exp(symbols - symbols.max())
     np.testing.assert_allclose(shown / shown.sum(), list(p.values()), rtol=1e-4, atol=1e-6)
@@ -313,7 +318,7 @@ def test_it_answers_in_the_c_api(run, exported, tmp_path):
 def test_every_verb_with_other_options(changes, make_config, tmp_path, command):
     config = make_config(tmp_path, **changes)
     model = train(config)
-    assert {v.dtype for v in model.variables} == {"float32"} and model.compute_dtype == "float32"
+    assert {w.dtype.name for w in model.get_weights()} == {"float32"} and model.compute_dtype == "float32"
     vocabulary = Run(config.run).load_corpus().vocabulary
     assert vocabulary.kind == config.tokens
     rows = evaluate(Evaluate(run=config.run))
@@ -327,15 +332,19 @@ def test_every_verb_with_other_options(changes, make_config, tmp_path, command):
     assert text and vocabulary.encode(text).all()  # never the unseen one
     file = tmp_path / "line.txt"
     file.write_text(options["prompt"], encoding="utf-8")
-    costs = [evaluate(Evaluate(text=(file,), **kind))["line.txt"] for kind in ({"run": config.run}, {"model": path})]
+    kinds: tuple[dict, ...] = ({"run": config.run}, {"model": path})
+    costs = [next(iter(evaluate(Evaluate(text=(file,), **kind)).values())) for kind in kinds]
     assert costs[0]["nats"] == pytest.approx(costs[1]["nats"], rel=1e-5)
     assert costs[0]["tokens"] == len(vocabulary.encode(options["prompt"]))
+    answer = command("predict --length 5 --seed 1 --run", config.run, ["--prompt", "3 times zebra"])
+    assert answer.status == 0 and answer.out.startswith("3 times zebra")
+    assert "zebra" in only_line(answer.err) if config.tokens == "word" else "'b' 'z'" in only_line(answer.err)
 
 
 def test_training_shows_progress_and_samples_on_standard_error(make_config, tmp_path, command):
     make_config(tmp_path)  # writes the text
-    answer = command("train --preset tiny --epochs 1 --sample-every 40 --sample-length 20 --text", tmp_path / "sums.txt",
-                     "--run", tmp_path / "run")  # fmt: skip
+    options = "train --preset tiny --epochs 1 --sample-every 40 --sample-length 20"
+    answer = command(options, "--text", tmp_path / "sums.txt", "--run", tmp_path / "run")
     assert (answer.status, answer.out) == (0, "")
     updates = Run(tmp_path / "run").load_figures()["updates"]
     assert answer.err.count("--- written after ") == updates // 40 > 1

@@ -77,7 +77,7 @@ def test_rows_are_streams_of_their_own(corpus, model, evaluator):
     assert (stop - start) // 100 >= 6 and start == 0
     starts = [first for s, e in corpus.spans("train") for first in range(s, e, 100)]
     each, by_hand = len(starts) // 3, []
-    ends = {s: e for s, e in corpus.spans("train")}
+    ends = dict(corpus.spans("train"))
     for row in range(3):
         mine = starts[row * each : (row + 1) * each]
         pieces = []  # consecutive windows of one document are read on
@@ -96,7 +96,9 @@ def test_rows_are_streams_of_their_own(corpus, model, evaluator):
 def test_a_limit_reads_the_beginning(corpus, model, evaluator):
     (start, stop), *_ = corpus.spans("train")
     by_hand = costs(model, corpus.read(start, 200))
-    assert evaluator.nats_per_token(corpus, "train", rows=1, max_tokens=150) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert evaluator.nats_per_token(corpus, "train", rows=1, max_tokens=150) == pytest.approx(
+        np.mean(by_hand), rel=1e-5
+    )
     whole = evaluator.nats_per_token(corpus, "train", rows=1)
     assert evaluator.nats_per_token(corpus, "train", rows=1, max_tokens=10**9) == whole
 

@@ -1,4 +1,4 @@
-"""One update of the trainer against plain TensorFlow on stock Keras layers: gradient, carried state, clipping, shards."""
+"""An update of the trainer against plain TensorFlow on stock Keras layers: gradient, state, clipping, shards."""
 
 import keras
 import numpy as np
