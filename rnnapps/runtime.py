@@ -1,9 +1,9 @@
 """How this process uses the machine: threads, devices, seeds."""
 
-import logging
 import os
 from pathlib import Path
 
+import absl.logging
 import keras
 import tensorflow as tf
 
@@ -26,7 +26,8 @@ def configure(threads: int = 0) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     # A loaded export has no gradient of its loops, which TensorFlow warns of and nobody here asks for.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Through absl itself: TensorFlow puts back the verbosity that absl knows of.
+    absl.logging.set_verbosity(absl.logging.ERROR)
     _row_shards = 1 if tf.config.list_physical_devices("GPU") else cores
 
 

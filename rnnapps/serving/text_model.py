@@ -61,8 +61,9 @@ class TextModel:
         try:
             loaded = tf.saved_model.load(str(path))
             step, score = loaded.signatures["step"], loaded.signatures["score"]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise RunError(f"--model {path} is no whole SavedModel ({str(error).splitlines()[0]})") from error
+        except Exception as error:  # TensorFlow raises whatever its readers do, an IndexError for a short file too
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise RunError(f"--model {path} is no whole SavedModel ({reason})") from error
         specs = {name: spec for name, spec in step.structured_input_signature[1].items() if name != "tokens"}
 
         def one_step(tokens: tf.Tensor, states: States) -> tuple[tf.Tensor, States]:

@@ -48,8 +48,9 @@ class Config:
     """Your own UTF-8 text files to learn, instead of a data set."""
     data_dir: Path | None = None
     """Folder that keeps prepared data sets. Default: that of tensorflow-datasets."""
-    validation_fraction: float = 0.02
-    """Part of the text, before the test part, that training watches and never learns."""
+    validation_fraction: float | None = None
+    """Part of the text, before the test part, that training watches and never learns. Default: 0.02, and 0 for
+    tiny_shakespeare, whose usual split has none."""
     test_fraction: float = 0.1
     """Part at the end of the text that training never sees."""
 

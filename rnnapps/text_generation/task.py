@@ -14,12 +14,14 @@ import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data import text as windowed
+from rnnapps.data.coding import decoded
 from rnnapps.data.corpus import Corpus
-from rnnapps.data.sources import DEFAULT_DATASET, documents
+from rnnapps.data.sources import DEFAULT_DATASET, USUAL_VALIDATION_FRACTION, VALIDATION_FRACTION, documents
 from rnnapps.decoding import model_step, zero_states
 from rnnapps.errors import UsageError
 from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
+from rnnapps.ops.strings import split
 from rnnapps.sampler import Sampler, Sampling
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.text_endpoints import TextEndpoints
@@ -37,6 +39,11 @@ from rnnapps.training.trainer import CarriedStateTrainer
 
 _VALIDATION_TOKENS = 200_000  # at most, so that a validation takes seconds
 _LOCAL = {"run", "resume", "overwrite", "source", "text", "data_dir"}  # options that say nothing elsewhere
+# What the text in a run's folder, and the position in it, depend on.
+_FIXED = (
+    "dataset", "source", "text", "tokens", "validation_fraction", "test_fraction", "max_vocabulary", "batch_size",
+    "steps",
+)  # fmt: skip
 _VALIDATION_ROW = 2_000  # tokens a stream: what a cold start costs is spread over them
 
 
@@ -52,12 +59,13 @@ def train(config: Config) -> keras.Model:
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
     runtime.seed_everything(config.seed)
-    config = configs.replace(config, precision=runtime.precision(config.precision))
+    config = _resolve(config)
     run, console = Run(config.run), Console(config.tokens)
     corpus = _resume(run, config) if config.resume else _begin(run, config, console)
     loop = _loop(run, config, corpus, console)
     if config.resume:
         loop.resume()
+        run.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
         console.say(f"resuming {run.folder} after {loop.state.step} updates")
     batches = windowed.windows(corpus, "train", config.batch_size, config.steps, position=loop.state.step)
     state = loop.run(batches)
@@ -67,6 +75,14 @@ def train(config: Config) -> keras.Model:
         console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
         raise KeyboardInterrupt
     return _finish(run, config, corpus, console)
+
+
+def _resolve(config: Config) -> Config:
+    """Puts in what a default stands for, so that the run's config says it."""
+    fraction = config.validation_fraction
+    if fraction is None:
+        fraction = USUAL_VALIDATION_FRACTION.get(config.dataset or "", VALIDATION_FRACTION)
+    return configs.replace(config, validation_fraction=fraction, precision=runtime.precision(config.precision))
 
 
 def _begin(run: Run, config: Config, console: Console) -> Corpus:
@@ -88,16 +104,23 @@ def _prepare(config: Config, scratch: Path) -> Corpus:
         sources,
         scratch / "corpus",
         config.tokens,
-        config.validation_fraction,
+        config.validation_fraction or 0.0,
         config.test_fraction,
         config.max_vocabulary,
     )
 
 
 def _resume(run: Run, config: Config) -> Corpus:
-    corpus = run.load_corpus()
-    run.save_config(configs.replace(config, resume=False))
-    return corpus
+    before = run.load_config(Config)
+    for name in _FIXED:
+        ours, theirs = getattr(config, name), getattr(before, name)
+        if ours != theirs:
+            raise UsageError(f"{configs.option(name)} {_shown(ours)}: the run to resume has {_shown(theirs)}")
+    return run.load_corpus()
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _learnt(config: Config) -> str:
@@ -183,7 +206,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     figures: dict[str, tuple[float, int | None]]
     if options.text:
         model = _text_model(options.run, options.model)
-        figures = {path.name: _score_file(model, path) for path in options.text}
+        figures = {str(path): _score_file(model, path) for path in options.text}
     elif options.model is not None:
         raise UsageError(f"--model {options.model} without --text: wanted --text FILE, since an export holds no text")
     else:
@@ -209,7 +232,8 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
 
 
 def _score_file(model: TextModel, path: Path) -> tuple[float, int]:
-    text = b"".join(documents(text=(path,))[0].chunks())
+    (document,) = documents(text=(path,))
+    text = b"".join(document.chunks()) if model.vocabulary.kind == "byte" else "".join(decoded(document)).encode()
     answer = model.score([text])
     return float(answer["nats_per_char"][0]), int(answer["num_chars"][0])
 
@@ -217,6 +241,7 @@ def _score_file(model: TextModel, path: Path) -> tuple[float, int]:
 def _text_model(run: Path | None, model: Path | None) -> TextModel:
     """The model that the options name, or the shipped one."""
     if run is not None:
+        Run(run).load_config(Config)  # a folder that is no run is the first thing to say
         return TextModel.from_keras(Run(run).load_model(), Run(run).load_corpus().vocabulary)
     return TextModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
 
@@ -265,6 +290,8 @@ def _prompts(options: Predict) -> list[str]:
         return [options.prompt]
     try:
         lines = options.file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"--file {options.file} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"--file {options.file} is not UTF-8 text at byte {error.start}") from None
     if not lines:
@@ -283,9 +310,11 @@ def _stream(sampler: Sampler, prompt: str, length: int, sampling: Sampling) -> l
 
 
 def _warn_unseen(prompt: str, model: TextModel) -> None:
-    unseen = sorted({piece for piece in prompt if 0 in model.vocabulary.encode(piece)})
-    if unseen and model.vocabulary.kind == "char":
-        listed = " ".join(map(repr, unseen))
+    pieces = split([prompt.encode()], model.vocabulary.kind).flat_values.numpy()
+    ids = model.vocabulary.encode(prompt)
+    unseen = {piece.decode("utf-8", "backslashreplace") for piece, i in zip(pieces, ids, strict=True) if i == 0}
+    if unseen:
+        listed = " ".join(map(repr, sorted(unseen)))
         print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
 
 

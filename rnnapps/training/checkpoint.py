@@ -1,5 +1,6 @@
 """Everything a run needs to go on as if it had never stopped, in one file."""
 
+import contextlib
 import json
 import os
 import zipfile
@@ -33,7 +34,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             f"{path} could not be saved ({error.strerror or error}): what was there before is kept"
         ) from error
     finally:
-        neighbour.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what cannot be written
+            neighbour.unlink(missing_ok=True)
 
 
 def save(path: Path, variables: Sequence[keras.Variable], state: dict) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rnnapps.errors import RunError
 from rnnapps.training.checkpoint import write_whole
 
 
@@ -47,7 +48,10 @@ class Log:
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        try:
+            return [json.loads(line) for line in lines[:-1]]
+        except ValueError as error:
+            raise RunError(f"{self.path} holds a line that is no JSON ({error}): delete the line to go on") from error
 
     def plot(self, path: Path, title: str) -> None:
         """Draws loss, validation figure and learning rate over updates, as PNG."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,10 @@ class Run:
         try:
             return keras.saving.load_model(self.model_path, safe_mode=True, compile=False)
         except Exception as error:  # Keras raises whatever the zip, JSON or HDF5 reader does
-            raise RunError(f"{self.model_path} is no readable model ({str(error).splitlines()[0]})") from error
+            # It calls a file that is no zip "not found".
+            whole = zipfile.is_zipfile(self.model_path)
+            reason = next(iter(str(error).splitlines()), type(error).__name__) if whole else "the file is damaged"
+            raise RunError(f"{self.model_path} is no readable model ({reason})") from error
 
     def save_figures(self, **figures: Any) -> None:
         """Adds measured figures to `figures.json`; an export writes them into its manifest."""
@@ -129,4 +133,7 @@ class Run:
     def load_figures(self) -> dict[str, Any]:
         """The figures measured so far; none is no error."""
         path = self.folder / "figures.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise RunError(f"{path} is not readable as JSON ({error}): delete it to go on without it") from error

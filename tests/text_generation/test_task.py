@@ -45,13 +45,10 @@ def test_the_test_figure_is_the_one_that_training_measured(run, command):
         assert row["perplexity"] == pytest.approx(math.exp(row["nats"]))
     costs = [row["nats"] for row in rows.values()]
     assert costs[0] < costs[3] < costs[2] < costs[1]  # it learnt more than pairs of characters
-
-
-def test_the_table_shows_the_same_figures(run, command):
-    rows, table = json.loads(command("evaluate --json --run", run).out), command("evaluate --run", run).out
+    table = command("evaluate --run", run).out
     for name, row in rows.items():
         assert re.search(rf"{re.escape(name)}\s+{row['nats']:.4f}\s+{row['bits']:.4f}\s", table), name
-    assert f"{rows['sums.txt, test']['tokens']:,}" in table
+    assert f"{model['tokens']:,}" in table
 
 
 def test_a_text_costs_the_same_by_every_way(run, exported, tmp_path, command):
@@ -338,7 +335,7 @@ def test_every_verb_with_other_options(changes, make_config, tmp_path, command):
     assert costs[0]["tokens"] == len(vocabulary.encode(options["prompt"]))
     answer = command("predict --length 5 --seed 1 --run", config.run, ["--prompt", "3 times zebra"])
     assert answer.status == 0 and answer.out.startswith("3 times zebra")
-    assert "zebra" in only_line(answer.err) if config.tokens == "word" else "'b' 'z'" in only_line(answer.err)
+    assert "zebra" in only_line(answer.err) if config.tokens == "word" else "'a' 'b' 'r' 'z'" in only_line(answer.err)
 
 
 def test_training_shows_progress_and_samples_on_standard_error(make_config, tmp_path, command):
