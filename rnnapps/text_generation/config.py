@@ -141,7 +141,7 @@ class Config:
 
 _PLAIN = Config(minutes=3, precision="float32")
 PRESETS: dict[str, Config] = {
-    "quick": Config(minutes=3, dropout=0.1),
+    "quick": Config(minutes=3, dropout=0.3),
     # Karpathy's 112-line NumPy program; its window, optimiser, clipping and rhythm of samples.
     "min-char-rnn": replace(
         _PLAIN,
@@ -161,7 +161,7 @@ PRESETS: dict[str, Config] = {
     ),
     "large": Config(
         preset="large", units=512, layers=2, batch_size=48, steps=80, learning_rate=0.003, warmup_steps=200,
-        dropout=0.5, minutes=50, validate_every=120.0, sample_every=1000,
+        dropout=0.5, minutes=35, validate_every=120.0, sample_every=1000,
     ),
     # Seconds on any machine: for a first look, and for tests.
     "tiny": replace(
