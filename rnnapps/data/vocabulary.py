@@ -84,6 +84,12 @@ class Vocabulary:
         pieces = split([data], "word").flat_values.numpy()
         return np.array([self._id_of_symbol.get(piece, 0) for piece in pieces], np.int32)
 
+    def unseen(self, text: str) -> list[str]:
+        """The pieces of a text that have no id of their own, each once, in order of their code."""
+        pieces = split([text.encode("utf-8", "surrogatepass")], self.kind).flat_values.numpy()
+        without = {piece for piece, i in zip(pieces, self.encode(text), strict=True) if i == 0}
+        return [piece.decode("utf-8", "backslashreplace") for piece in sorted(without)]
+
     def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
         """Bytes of the symbols with these ids, joined; id 0 becomes U+FFFD.
 

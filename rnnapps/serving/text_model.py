@@ -8,6 +8,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from rnnapps.data.coding import decoded
+from rnnapps.data.sources import documents
 from rnnapps.data.vocabulary import Vocabulary
 from rnnapps.decoding import States, Step, model_step, zero_states
 from rnnapps.errors import RunError, UsageError
@@ -30,6 +32,17 @@ class TextModel:
     initial_states: Callable[[int], States]
     vocabulary: Vocabulary
     score: Callable[[list[bytes]], dict[str, tf.Tensor]]
+
+    def score_file(self, path: Path) -> tuple[float, int]:
+        """Mean cost of a file's text in nats a token, from a cold start, and its number of tokens.
+
+        Raises:
+            UsageError: The file is missing, empty, or not UTF-8 where tokens are not bytes.
+        """
+        (document,) = documents(text=(path,))
+        text = b"".join(document.chunks()) if self.vocabulary.kind == "byte" else "".join(decoded(document)).encode()
+        answer = self.score([text])
+        return float(answer["nats_per_char"][0]), int(answer["num_chars"][0])
 
     @classmethod
     def from_keras(cls, model: keras.Model, vocabulary: Vocabulary) -> "TextModel":

@@ -225,7 +225,7 @@ class Predict:
     seed: int | None = None
     """One seed, one text. Default: a new seed every time."""
     stream: bool = False
-    """Print each character as soon as it is written."""
+    """Print the text while it is being written."""
     json: bool = False
     """Print one JSON object a text, a line each."""
     show_neurons: Path | None = None

@@ -14,14 +14,12 @@ import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data import text as windowed
-from rnnapps.data.coding import decoded
 from rnnapps.data.corpus import Corpus
 from rnnapps.data.sources import DEFAULT_DATASET, USUAL_VALIDATION_FRACTION, VALIDATION_FRACTION, documents
 from rnnapps.decoding import model_step, zero_states
 from rnnapps.errors import UsageError
 from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
-from rnnapps.ops.strings import split
 from rnnapps.sampler import Sampler, Sampling
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.text_endpoints import TextEndpoints
@@ -156,16 +154,11 @@ def _loop(run: Run, config: Config, corpus: Corpus, console: Console) -> Loop:
 def _plan(config: Config, corpus: Corpus) -> Plan:
     per_epoch = windowed.windows_per_epoch(corpus, "train", config.batch_size, config.steps)
     tokens_a_loss = config.steps if config.loss == "sum" else 1
+    same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "sample_every", "smoothing")
     return Plan(
-        minutes=config.minutes,
+        **{name: getattr(config, name) for name in same},
         steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
         peak=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        schedule=config.schedule,
-        patience=config.patience,
-        validate_every=config.validate_every,
-        sample_every=config.sample_every,
-        smoothing=config.smoothing,
         start_loss=tokens_a_loss * math.log(corpus.vocabulary.size),
         loss_scale=tokens_a_loss,
         tokens_per_step=config.batch_size * config.steps,
@@ -173,18 +166,8 @@ def _plan(config: Config, corpus: Corpus) -> Plan:
 
 
 def _network(config: Config, corpus: Corpus, dtype: str = "float32") -> keras.Model:
-    return text_generator(
-        corpus.vocabulary.size,
-        config.cell,
-        config.units,
-        config.layers,
-        config.embedding,
-        config.dropout,
-        config.tied,
-        dtype=dtype,
-        seed=config.seed,
-        weight_scale=config.weight_scale,
-    )
+    options = ("cell", "units", "layers", "embedding", "dropout", "tied", "seed", "weight_scale")
+    return text_generator(corpus.vocabulary.size, dtype=dtype, **{name: getattr(config, name) for name in options})
 
 
 def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras.Model:
@@ -206,7 +189,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     figures: dict[str, tuple[float, int | None]]
     if options.text:
         model = _text_model(options.run, options.model)
-        figures = {str(path): _score_file(model, path) for path in options.text}
+        figures = {str(path): model.score_file(path) for path in options.text}
     elif options.model is not None:
         raise UsageError(f"--model {options.model} without --text: wanted --text FILE, since an export holds no text")
     else:
@@ -229,13 +212,6 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         count = "" if row["tokens"] is None else f"{row['tokens']:,}"
         print(f"{name:32}{row['nats']:10.4f}{row['bits']:10.4f}{row['perplexity']:12.3f}{count:>12}")
     return rows
-
-
-def _score_file(model: TextModel, path: Path) -> tuple[float, int]:
-    (document,) = documents(text=(path,))
-    text = b"".join(document.chunks()) if model.vocabulary.kind == "byte" else "".join(decoded(document)).encode()
-    answer = model.score([text])
-    return float(answer["nats_per_char"][0]), int(answer["num_chars"][0])
 
 
 def _text_model(run: Path | None, model: Path | None) -> TextModel:
@@ -263,7 +239,9 @@ def predict(options: Predict) -> list[str]:
     )
     written = []
     for prompt in _prompts(options):
-        _warn_unseen(prompt, model)
+        if unseen := model.vocabulary.unseen(prompt):
+            listed = " ".join(map(repr, unseen))
+            print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
         texts = (
             _stream(sampler, prompt, options.length, sampling)
             if _streams(options)
@@ -307,15 +285,6 @@ def _stream(sampler: Sampler, prompt: str, length: int, sampling: Sampling) -> l
         text += piece
     print()
     return [text]
-
-
-def _warn_unseen(prompt: str, model: TextModel) -> None:
-    pieces = split([prompt.encode()], model.vocabulary.kind).flat_values.numpy()
-    ids = model.vocabulary.encode(prompt)
-    unseen = {piece.decode("utf-8", "backslashreplace") for piece, i in zip(pieces, ids, strict=True) if i == 0}
-    if unseen:
-        listed = " ".join(map(repr, sorted(unseen)))
-        print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
 
 
 def _show_neurons(path: Path, chosen: tuple[int, ...], sampler: Sampler, prompt: str, text: str) -> None:

@@ -136,3 +136,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         Vocabulary("char", "xyz").save(path)
     assert Vocabulary.load(path).symbols == (b"a", b"b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "symbols", "text", "unseen"),
+    [
+        ("char", ["a", "b"], "a\N{SNOWMAN}bz\N{SNOWMAN}", ["z", "\N{SNOWMAN}"]),
+        ("byte", [b"a", b"b"], "ab\N{LATIN SMALL LETTER E WITH ACUTE}", [r"\xa9", r"\xc3"]),
+        ("word", ["to", " be"], "to be or to be", [" or", " to"]),
+        ("char", ["a"], "", []),
+    ],
+)
+def test_unseen_names_each_unknown_piece_once(kind, symbols, text, unseen):
+    assert Vocabulary(kind, symbols).unseen(text) == unseen

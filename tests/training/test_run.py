@@ -213,3 +213,18 @@ def test_config_fields_survive_json(config):
     train(replace(config, epochs=0.1))
     content = json.loads((config.run / "config.json").read_text())
     assert set(content) == {field.name for field in dataclasses.fields(Config)}
+
+
+@pytest.mark.parametrize(
+    ("given", "dataset", "kept"), [(None, "tiny_shakespeare", 0.0), (0.05, "tiny_shakespeare", 0.05)]
+)
+def test_a_benchmark_text_keeps_its_usual_split(config, tmp_path, given, dataset, kept):
+    """Published figures of tiny_shakespeare are of models that learnt all of the first 90 %."""
+    (tmp_path / "input.txt").write_text(TEXT)
+    options = {"text": (), "dataset": dataset, "source": tmp_path, "validation_fraction": given, "epochs": 0.1}
+    train(replace(config, **options))
+    corpus = Run(config.run).load_corpus()
+    assert corpus.tokens_in("train") == int(len(TEXT) * (0.9 - kept))
+    assert corpus.tokens_in("test") == len(TEXT) - int(len(TEXT) * 0.9)
+    assert Run(config.run).load_config(Config).validation_fraction == kept
+    assert Run(config.run).load_model() is not None
