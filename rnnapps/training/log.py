@@ -74,7 +74,8 @@ class Log:
             rate_axes = loss_axes.twinx()
             rate_axes.plot(*zip(*rates, strict=True), color="C2", linewidth=0.8, alpha=0.6)
             rate_axes.set_ylabel("learning rate", color="C2")
-        loss_axes.legend(loc="upper right")
+        if losses or checks:
+            loss_axes.legend(loc="upper right")
         loss_axes.grid(alpha=0.3)
         write_whole(path, lambda file: figure.savefig(file, dpi=120))
 
