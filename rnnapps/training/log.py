@@ -80,7 +80,7 @@ class Log:
         write_whole(path, lambda file: figure.savefig(file, dpi=120))
 
 
-def _running_mean(values: list[float], weight: float = 0.9) -> list[float]:
+def _running_mean(values: list[float], weight: float = 0.7) -> list[float]:
     means, mean = [], values[0]
     for value in values:
         mean = weight * mean + (1 - weight) * value

@@ -1,6 +1,7 @@
 """Bad input: one sentence, the right exit status, and nothing lost that was saved."""
 
 import json
+import functools
 import os
 import shutil
 import signal
@@ -259,6 +260,18 @@ def test_an_export_says_one_line_and_a_damaged_one_too(run, tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+def _wait_for_tensorflow(process):
+    """Until the process is importing TensorFlow: before that, Python itself may not be up yet."""
+    libraries = Path(f"/proc/{process.pid}/maps")
+    for _ in range(600):
+        if not libraries.exists():
+            return time.sleep(2)  # no Linux
+        if "tensorflow" in libraries.read_text():
+            return None
+        time.sleep(0.05)
+    raise AssertionError("TensorFlow was not imported within 30 seconds")
+
+
 @pytest.mark.parametrize("moment", ["while it trains", "while it starts"])
 def test_ctrl_c_in_a_terminal(moment, run, own_run, tmp_path):
     """The run goes on from where it was, or nothing of it is there."""
@@ -267,7 +280,10 @@ def test_ctrl_c_in_a_terminal(moment, run, own_run, tmp_path):
     arguments = ["--resume", "--epochs", "1000"] if folder.exists() else ["--preset", "tiny", "--text", text]
     command = [sys.executable, "-m", "rnnapps.text_generation", "train", "--run", folder, *arguments]
     model = (folder / "model.keras").read_bytes() if folder.exists() else None
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell's background job, such as a test run may be, ignores Ctrl-C and hands that on to its children.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=ROOT, preexec_fn=heed, **pipes)
     try:
         if moment == "while it trains":
             said = ""
@@ -275,7 +291,7 @@ def test_ctrl_c_in_a_terminal(moment, run, own_run, tmp_path):
                 assert (line := process.stderr.readline()), said
                 said += line
         else:
-            time.sleep(0.8)
+            _wait_for_tensorflow(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     finally:

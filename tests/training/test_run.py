@@ -157,7 +157,7 @@ def test_a_folder_that_is_no_run(config, tmp_path):
     (tmp_path / "run" / "thesis.txt").write_text("do not lose me")
     with pytest.raises(UsageError, match="holds something that is no run"):
         train(replace(config, overwrite=True))
-    with pytest.raises(RunError, match="no readable corpus"):
+    with pytest.raises(UsageError, match="config.json does not exist"):
         train(replace(config, resume=True))
     assert os.listdir(tmp_path / "run") == ["thesis.txt"]
 
