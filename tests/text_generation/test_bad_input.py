@@ -1,7 +1,7 @@
 """Bad input: one sentence, the right exit status, and nothing lost that was saved."""
 
-import json
 import functools
+import json
 import os
 import shutil
 import signal
