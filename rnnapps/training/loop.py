@@ -108,6 +108,7 @@ class Loop(keras.callbacks.Callback):
         self.log, self.console = log, console
         self.validate, self.keep, self.sample = validate, keep, sample
         self.state = State(smooth_loss=plan.start_loss)
+        self._saved_step = -1
         self.interrupted = False
 
     def resume(self) -> None:
@@ -129,7 +130,8 @@ class Loop(keras.callbacks.Callback):
         if left > 0 and not self._spent():
             with _interrupts(self._interrupt):
                 self.trainer.fit(windows, epochs=1, steps_per_epoch=left, verbose=0, shuffle=False, callbacks=[self])
-            self._validate_and_save()
+            if self._saved_step != self.state.step:
+                self._validate_and_save()
         self.console.close()
         return self.state
 
@@ -191,6 +193,7 @@ class Loop(keras.callbacks.Callback):
         if figure is None or better:
             self.keep()
         checkpoint.save(self.path, variables, dataclasses.asdict(state))
+        self._saved_step = state.step
         state.seconds = self._validated = self._before + time.monotonic() - self._started
 
     def _write_figures(self, logs) -> None:
