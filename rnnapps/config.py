@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 
 from rnnapps.errors import UsageError
+from rnnapps.files import write_whole
 
 
 class _Dataclass(Protocol):
@@ -140,14 +141,13 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], source: str = "conf
 
 
 def save(config: _Dataclass, path: str | os.PathLike[str]) -> None:
-    """Writes `config` to `path` as JSON: whole or not at all, through a temporary neighbour."""
-    path = Path(path)
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        neighbour.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
-        os.replace(neighbour, path)
-    finally:
-        neighbour.unlink(missing_ok=True)
+    """Writes `config` to `path` as JSON, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    content = json.dumps(to_dict(config), indent=2) + "\n"
+    write_whole(Path(path), lambda file: file.write_text(content, encoding="utf-8"))
 
 
 def load(cls: type[ConfigT], path: str | os.PathLike[str]) -> ConfigT:

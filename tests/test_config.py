@@ -137,7 +137,7 @@ def test_a_save_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunError, match="config.json could not be saved .No space left on device.: what was there"):
         configs.save(Sample(count=2), path)
     assert configs.load(Sample, path).count == 1
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]

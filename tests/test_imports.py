@@ -126,7 +126,7 @@ def test_parts_arrive_when_they_are_named() -> None:
 
 def test_the_public_parts_are_those_on_disk() -> None:
     parts = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    internal = {"__init__", "__main__", "cli", "task"}
+    internal = {"__init__", "__main__", "cli", "files", "task"}
     assert set(rnnapps.__all__) - {"__version__"} == parts - internal
 
 

@@ -19,19 +19,27 @@ PACKAGE = "rnnapps"
 # Part of the package: the other parts that it may import. Everything may import `errors`.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "config": set(),
+    "files": set(),
+    "config": {"files"},
     "task": set(),
     "cli": {"config", "task", ""},
     "ops": set(),
     "cells": {"ops"},
     "layers": {"cells", "ops"},
     "models": {"layers", "cells", "ops"},
-    "data": {"ops"},
+    "data": {"files", "ops"},
     "decoding": {"ops"},
     "sampler": {"data", "decoding", "ops"},
     "serving": {"data", "decoding", "ops"},
     "neurons": set(),
-    "training": {"config", "data", "decoding", "layers", "ops"},  # layers: reading a saved model needs its classes
+    "training": {
+        "config",
+        "data",
+        "files",
+        "decoding",
+        "layers",
+        "ops",
+    },  # layers: for saved models
     "runtime": {"config"},
     "": {"cli"},  # rnnapps/__init__.py and rnnapps/__main__.py
 }
@@ -40,7 +48,7 @@ NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
 TENSORFLOW = {"ops", "data", "decoding", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
-LIGHT = {"", "errors", "config", "task", "cli"}
+LIGHT = {"", "errors", "files", "config", "task", "cli"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}
 
 

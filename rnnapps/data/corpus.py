@@ -14,7 +14,7 @@ import numpy as np
 
 from rnnapps.data.coding import Coder
 from rnnapps.data.sources import Document
-from rnnapps.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_kind, describe, write_json
+from rnnapps.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_kind, describe
 from rnnapps.errors import RunError, UsageError
 
 SPLITS = ("train", "validation", "test")
@@ -186,7 +186,8 @@ def _write(folder: Path, documents: Iterable[Document], kind: str, borders: tupl
         "splits": {name: _spans(lengths, *ranges[name]) for name in SPLITS},
         "unseen": unseen,
     }
-    write_json(folder / "corpus.json", content)
+    # The folder is a scratch one, renamed when it is whole.
+    (folder / "corpus.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def _write_codes(path: Path, documents: Iterable[Document], coder: Coder) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnnapps.errors import RunError, UsageError
+from rnnapps.files import write_whole
 from rnnapps.ops.strings import KINDS, split
 
 UNSEEN = "\N{REPLACEMENT CHARACTER}"
@@ -127,7 +128,7 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON, all or nothing."""
-        write_json(Path(path), self.to_dict())
+        write_whole(Path(path), lambda file: file.write_text(json.dumps(self.to_dict()), encoding="utf-8"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
@@ -192,13 +193,6 @@ def check_kind(kind: str) -> None:
 def code_points(text: str) -> np.ndarray:
     """Unicode code points of a text, `(len(text),)` uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
-
-
-def write_json(path: Path, content: object) -> None:
-    """Writes a JSON file beside `path` and then puts it in its place, so that no half file is ever seen there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def describe(error: Exception) -> str:

@@ -18,6 +18,7 @@ from rnnapps.data.corpus import Corpus
 from rnnapps.data.sources import DEFAULT_DATASET, USUAL_VALIDATION_FRACTION, VALIDATION_FRACTION, documents
 from rnnapps.decoding import model_step, zero_states
 from rnnapps.errors import UsageError
+from rnnapps.files import write_whole
 from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
 from rnnapps.sampler import Sampler, Sampling
@@ -26,7 +27,6 @@ from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.text_model import TextModel
 from rnnapps.serving.tokenization import TextCodec
 from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict
-from rnnapps.training.checkpoint import write_whole
 from rnnapps.training.console import Console
 from rnnapps.training.evaluation import Evaluator, baselines
 from rnnapps.training.log import Log

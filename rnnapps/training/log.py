@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from rnnapps.errors import RunError
-from rnnapps.training.checkpoint import write_whole
+from rnnapps.files import write_whole
 
 
 class Log:

@@ -14,7 +14,7 @@ import keras
 from rnnapps import config as configs
 from rnnapps.data.corpus import Corpus
 from rnnapps.errors import RunError, UsageError
-from rnnapps.training.checkpoint import write_whole
+from rnnapps.files import write_whole
 
 
 class Run:
@@ -85,7 +85,7 @@ class Run:
 
     def save_config(self, config: Any) -> None:
         """Writes `config.json`, whole or not at all."""
-        write_whole(self.folder / "config.json", lambda path: configs.save(config, path))
+        configs.save(config, self.folder / "config.json")
 
     def load_config(self, cls: type) -> Any:
         """The options that the run began with.

@@ -1,0 +1,31 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from rnnapps.errors import RunError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary neighbour of `path` and renames it into place: whole or not at all.
+
+    Raises:
+        RunError: The file cannot be written, such as on a full disk; what `path` held before is kept.
+    """
+    # The neighbour keeps the suffix, which Keras and NumPy read the format from.
+    neighbour = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(neighbour)
+        with open(neighbour, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(neighbour, path)
+    except OSError as error:
+        raise RunError(
+            f"{path} could not be saved ({error.strerror or error}): what was there before is kept"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder itself may be what cannot be written
+            neighbour.unlink(missing_ok=True)
