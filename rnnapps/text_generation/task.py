@@ -237,30 +237,22 @@ def predict(options: Predict) -> list[str]:
         num_samples=options.num_samples,
         seed=seed,
     )
-    written = []
-    for prompt in _prompts(options):
+    prompts, written = _prompts(options), []
+    for prompt in prompts:
         if unseen := model.vocabulary.unseen(prompt):
             listed = " ".join(map(repr, unseen))
             print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
-        texts = (
-            _stream(sampler, prompt, options.length, sampling)
-            if _streams(options)
-            else (sampler.generate(prompt, options.length, sampling))
-        )
+        write = _stream if options.stream else Sampler.generate
+        texts = write(sampler, prompt, options.length, sampling)
         for i, text in enumerate(texts):
             if options.json:
                 print(json.dumps({"prompt": prompt, "text": text, "seed": seed + i}, ensure_ascii=False))
-            elif not _streams(options):
+            elif not options.stream:
                 print(f"{prompt}{text}")
         written += texts
     if options.show_neurons is not None:
-        _show_neurons(options.show_neurons, options.units, sampler, _prompts(options)[0], written[0])
+        _show_neurons(options.show_neurons, options.units, sampler, prompts[0], written[0])
     return written
-
-
-def _streams(options: Predict) -> bool:
-    # One text is shown as it is written; several would mix.
-    return options.stream and not options.json and options.num_samples == 1
 
 
 def _prompts(options: Predict) -> list[str]:
