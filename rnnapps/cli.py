@@ -248,8 +248,9 @@ def _overview(arguments: Sequence[str]) -> None:
         print(f"  python -m rnnapps.{name}\n      {_first_line(importlib.import_module(f'rnnapps.{name}'))}")
     print("\ntrained models:")
     models = configs.shipped_models()
+    width = max(map(len, models), default=0)
     for name, folder in models.items():
-        print(f"  {name:16}{folder}")
+        print(f"  {name:{width}}  {folder}")
     if not models:
         print("  none here: they come with a checkout, installed by `pip install -e .`")
 

@@ -73,16 +73,19 @@ class Trace(NamedTuple):
 
 
 class Sampler:
-    """Writes and reads text with a step function, in chunks of fixed size, so that nothing is compiled twice.
+    """Writes and reads text with a step function, in calls of fixed shape, so that nothing is compiled twice.
 
-    A chunk is one call of a compiled loop that takes up to `chunk` prompt tokens and draws the rest, so prompts and
-    texts of every length share it. A new number of samples, or another set of filters in use, compiles once more.
+    A call runs a compiled loop over up to `chunk` tokens, which takes what is left of the prompt and draws the rest, so
+    prompts and texts of every length share it. A new number of samples, or another set of filters in use, compiles
+    once more. The text does not depend on how it is cut into calls; a call costs as much as some 50 tokens of a small
+    model, so they are long where nobody waits for the pieces.
 
     Args:
         step: The model, one token at a time (see `decoding`).
         initial_states: From a batch size to the states of a cold start.
         vocabulary: Between text and ids.
-        chunk: Tokens per call, and so per piece of streamed text.
+        chunk: The most tokens of one call.
+        piece: Tokens of one call that streams, that looks for stop strings, or that reads. At most `chunk`.
         jit_compile: Whether XLA compiles the loop.
     """
 
@@ -91,13 +94,15 @@ class Sampler:
         step: Step,
         initial_states: Callable[[int], States],
         vocabulary: Vocabulary,
-        chunk: int = 128,
+        chunk: int = 1024,
+        piece: int = 128,
         jit_compile: bool = True,
     ):
         self.step = step
         self.initial_states = initial_states
         self.vocabulary = vocabulary
         self.chunk = chunk
+        self.piece = min(piece, chunk)
         self._generate = tf.function(self._run_generate, jit_compile=jit_compile)
         self._follow = tf.function(self._run_follow, jit_compile=jit_compile)
 
@@ -113,12 +118,18 @@ class Sampler:
             num_tokens: How many tokens each text gets at most (characters, bytes or words, as the vocabulary counts).
             sampling: How. Default: `Sampling()`.
 
-        Yields:
-            The next piece of each text, one per sample, at least one of them not empty. Joined they are the texts.
+        Returns:
+            An iterator over the next pieces, a tuple with one per sample, at least one of them not empty. Joined they
+            are the texts.
         """
-        sampling = sampling or Sampling()
+        return self._pieces(prompt, num_tokens, sampling or Sampling(), self.piece)
+
+    def _pieces(
+        self, prompt: str | bytes, num_tokens: int, sampling: Sampling, piece: int
+    ) -> Iterator[tuple[str, ...]]:
+        """As `stream`, with `piece` tokens a call."""
         writers = [_Writer(self.vocabulary, sampling.stop) for _ in range(sampling.num_samples)]
-        for tokens in self._chunks(self.vocabulary.encode(prompt), num_tokens, sampling):
+        for tokens in self._calls(self.vocabulary.encode(prompt), num_tokens, sampling, piece):
             pieces = tuple(writer.push(row) for writer, row in zip(writers, tokens, strict=True))
             if any(pieces):
                 yield pieces
@@ -130,8 +141,9 @@ class Sampler:
 
     def generate(self, prompt: str | bytes, num_tokens: int, sampling: Sampling | None = None) -> list[str]:
         """Returns whole texts, one per sample: the joined pieces of `stream`."""
-        texts = [""] * (sampling or Sampling()).num_samples
-        for pieces in self.stream(prompt, num_tokens, sampling):
+        sampling = sampling or Sampling()
+        texts = [""] * sampling.num_samples
+        for pieces in self._pieces(prompt, num_tokens, sampling, self.piece if sampling.stop else self.chunk):
             texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
         return texts
 
@@ -155,9 +167,9 @@ class Sampler:
         inputs, targets = np.append(0, tokens), np.append(tokens, 0)
         recorded: dict[str, list[np.ndarray]] = {name: [] for name in names}
         costs = []
-        for first in range(0, len(inputs), self.chunk):
-            window = slice(first, first + self.chunk)
-            read, next_ones = self._padded(inputs[window]), self._padded(targets[window])
+        for first in range(0, len(inputs), self.piece):
+            window = slice(first, first + self.piece)
+            read, next_ones = (_padded(ids[window], 1, self.piece) for ids in (inputs, targets))
             states, kept, nats = self._follow(states, read, next_ones, names)
             costs.append(nats[0].numpy())
             for name in names:
@@ -166,8 +178,8 @@ class Sampler:
         rows = {name: np.concatenate(parts)[1 : n + 1] for name, parts in recorded.items()}
         return Trace(tokens, rows, np.concatenate(costs)[:n])
 
-    def _chunks(self, prompt: np.ndarray, num_tokens: int, sampling: Sampling) -> Iterator[np.ndarray]:
-        """Yields drawn ids `(num_samples, up to chunk)`, without the prompt."""
+    def _calls(self, prompt: np.ndarray, num_tokens: int, sampling: Sampling, piece: int) -> Iterator[np.ndarray]:
+        """Yields drawn ids `(num_samples, up to piece)`, without the prompt."""
         batch = sampling.num_samples
         settings = _settings(sampling)
         # Any integer is a seed; the generator takes 32 bits of it.
@@ -175,23 +187,17 @@ class Sampler:
         seen_symbols = 0 if settings.repetition_penalty is None else self.vocabulary.size - 1
         carry = decoding.start(self.initial_states(batch), tf.constant(seed), seen_symbols)
         total = len(prompt) + num_tokens if num_tokens > 0 else 0
-        for first in range(0, total, self.chunk):
-            forced = prompt[first : first + self.chunk]
-            steps = min(self.chunk, total - first)
+        for first in range(0, total, piece):
+            forced = prompt[first : first + piece]
+            steps = min(piece, total - first)
             tokens, carry = self._generate(
                 carry,
                 settings,
-                self._padded(forced, batch),
+                _padded(forced, batch, self.chunk),
                 tf.constant(np.full(batch, len(forced), np.int32)),
                 tf.constant(steps),
             )
             yield tokens.numpy()[:, len(forced) : steps]
-
-    def _padded(self, ids: np.ndarray, batch: int = 1) -> tf.Tensor:
-        """`(batch, chunk)` int32, the same in every row."""
-        rows = np.zeros((batch, self.chunk), np.int32)
-        rows[:, : len(ids)] = ids
-        return tf.constant(rows)
 
     def _run_generate(
         self, carry: Carry, settings: Settings, forced: tf.Tensor, num_forced: tf.Tensor, steps: tf.Tensor
@@ -200,6 +206,13 @@ class Sampler:
 
     def _run_follow(self, states: States, inputs: tf.Tensor, targets: tf.Tensor, names: tuple[str, ...]) -> tuple:
         return decoding.follow(self.step, states, inputs, targets, names)
+
+
+def _padded(ids: np.ndarray, batch: int, size: int) -> tf.Tensor:
+    """`(batch, size)` int32, the same in every row."""
+    rows = np.zeros((batch, size), np.int32)
+    rows[:, : len(ids)] = ids
+    return tf.constant(rows)
 
 
 def _settings(sampling: Sampling) -> Settings:

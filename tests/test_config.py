@@ -213,7 +213,7 @@ def test_bad_options_are_refused_in_one_sentence(cls: type, values: dict[str, An
 
 
 def test_presets_carry_their_own_name_and_a_budget() -> None:
-    assert {"quick", "min-char-rnn", "char-rnn", "base", "large", "tiny"} == set(PRESETS)
+    assert {"quick", "min-char-rnn", "char-rnn", "small", "base", "large", "tiny"} == set(PRESETS)
     assert all(config.preset == name for name, config in PRESETS.items())
     assert all(config.minutes or config.epochs for config in PRESETS.values())
     assert options.DEFAULT_PRESET == "quick" and PRESETS["quick"].minutes == 3

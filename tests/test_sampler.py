@@ -30,19 +30,21 @@ def zeros(batch):
     return {"h": tf.zeros((batch, UNITS))}
 
 
-def make_sampler(chunk=16, jit_compile=False, kind="char"):
+def make_sampler(chunk=16, jit_compile=False, kind="char", piece=128):
     symbols = LETTERS if kind == "char" else [bytes([i]) for i in range(256)]
-    return Sampler(make_step(len(symbols)), zeros, Vocabulary(kind, symbols), chunk, jit_compile)
+    return Sampler(make_step(len(symbols)), zeros, Vocabulary(kind, symbols), chunk, piece, jit_compile)
 
 
 PROMPT = "bad cafe\n" * 5
 
 
-def test_text_does_not_depend_on_chunk_or_xla():
-    texts = {
-        tuple(make_sampler(chunk, jit).generate(PROMPT, 100, Sampling(num_samples=3, seed=-5, top_k=5)))
-        for chunk, jit in ((1, False), (7, False), (16, True), (200, False))
-    }
+def test_text_does_not_depend_on_chunk_or_piece_or_xla():
+    sampling = Sampling(num_samples=3, seed=-5, top_k=5)
+    samplers = [make_sampler(chunk, jit) for chunk, jit in ((1, False), (7, False), (16, True), (200, False))]
+    texts = {tuple(sampler.generate(PROMPT, 100, sampling)) for sampler in samplers}
+    streamed = list(make_sampler(chunk=64, piece=7).stream(PROMPT, 100, sampling))
+    assert max(len(text) for pieces in streamed for text in pieces) == 7
+    texts.add(tuple("".join(pieces) for pieces in zip(*streamed, strict=True)))
     assert len(texts) == 1
     samples = texts.pop()
     assert all(len(text) == 100 and set(text) <= set(LETTERS) for text in samples)
@@ -51,9 +53,10 @@ def test_text_does_not_depend_on_chunk_or_xla():
 
 
 def test_one_compiled_function_for_every_length():
-    sampler = make_sampler(jit_compile=True)
+    sampler = make_sampler(jit_compile=True, piece=5)
     for prompt, length in (("", 1), ("a", 16), (PROMPT, 100), ("ab" * 8, 15), ("é", 17)):
         assert len(sampler.generate(prompt, length)[0]) == length
+        assert len("".join(piece for (piece,) in sampler.stream(prompt, length))) == length
     assert sampler._generate.experimental_get_tracing_count() == 1
 
 
@@ -107,7 +110,7 @@ def test_bytes_stream_as_valid_text():
 
 
 def test_trace_is_the_state_after_each_token_and_its_cost():
-    sampler, text = make_sampler(chunk=8), "bad ?café"  # "?" and "f" are unseen
+    sampler, text = make_sampler(piece=8), "bad ?café"  # "?" and "f" are unseen
     trace = sampler.trace(text)
     step, h, token = sampler.step, zeros(1), 0
     np.testing.assert_array_equal(trace.tokens, sampler.vocabulary.encode(text))
@@ -123,7 +126,7 @@ def test_trace_is_the_state_after_each_token_and_its_cost():
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 40])
 def test_trace_of_every_length(length):
-    sampler = make_sampler(chunk=8, jit_compile=True)
+    sampler = make_sampler(piece=8, jit_compile=True)
     text = ("abcde é\n" * 9)[:length]
     trace = sampler.trace(text, ["h"])
     assert trace.states["h"].shape == (length, UNITS) and trace.nats.shape == (length,)

@@ -16,8 +16,9 @@ from rnnapps.text_generation.task import predict
 SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "text" / "tinyshakespeare.txt"
 
 
-def test_shakespeare_is_shipped_and_small():
-    folder = shipped_models()["shakespeare"]
+@pytest.mark.parametrize("name", ["shakespeare", "shakespeare_large"])
+def test_shakespeare_is_shipped_and_small(name):
+    folder = shipped_models()[name]
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
     text = (folder / "manifest.json").read_text(encoding="utf-8")
     manifest = json.loads(text)
@@ -48,10 +49,11 @@ def test_shakespeare_answers_in_the_c_api():
     assert answer["text"][0].decode() == text
 
 
+@pytest.mark.parametrize("name", ["shakespeare", "shakespeare_large"])
 @pytest.mark.slow
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason="no copy of the text here")
-def test_shakespeare_scores_what_its_manifest_says():
-    folder = shipped_models()["shakespeare"]
+def test_shakespeare_scores_what_its_manifest_says(name):
+    folder = shipped_models()[name]
     figures = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["figures"]
     text = SHAKESPEARE.read_text(encoding="utf-8")
     answer = TextModel.from_saved_model(folder).score([text[int(len(text) * 0.9) :].encode()])

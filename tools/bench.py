@@ -156,9 +156,9 @@ def _saved_model(path: Path | None) -> tuple[TextModel, Weights, str]:
     import tensorflow as tf
 
     from rnnapps.config import shipped_model
-    from rnnapps.serving.text_model import TextModel
+    from rnnapps.serving.text_model import TextModel, version_folder
 
-    path = path or shipped_model("shakespeare")
+    path = version_folder(path or shipped_model("shakespeare"))
     model = TextModel.from_saved_model(path)  # refuses what is no export
     weights = lstm_weights(tf.saved_model.load(os.fspath(path)).model_variables)
     units, vocabulary = weights.kernel.shape

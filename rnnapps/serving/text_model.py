@@ -63,7 +63,7 @@ class TextModel:
             UsageError: There is no SavedModel, or not one of text generation.
             RunError: It is damaged.
         """
-        path = _version(path)
+        path = version_folder(path)
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             vocabulary = Vocabulary.from_dict(manifest["vocabulary"])
@@ -94,8 +94,12 @@ class TextModel:
         return cls(one_step, zeros, vocabulary, score_texts)
 
 
-def _version(path: Path) -> Path:
-    """`path` itself if it is a SavedModel, else the highest version in it."""
+def version_folder(path: Path) -> Path:
+    """`path` itself if it is a SavedModel, else the highest version in it.
+
+    Raises:
+        UsageError: Neither is there.
+    """
     if (path / "saved_model.pb").is_file():
         return path
     versions = [child for child in path.glob("*") if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
