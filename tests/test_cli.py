@@ -202,7 +202,7 @@ def test_flags_are_plain() -> None:
     [
         ("predic", f"python -m {TASK} predic: wanted a verb, did you mean predict? known: train, evaluate, predict, "),
         ("--prompt x", f"python -m {TASK} --prompt: wanted a verb, known: train, "),
-        ("train --preset larg", "--preset larg: did you mean large? known: quick, min-char-rnn, char-rnn, small, base, "),
+        ("train --preset larg", "--preset larg: did you mean large? known: quick, min-char-rnn, char-rnn, small, "),
         ("train --preset", "--preset : known: quick"),
         ("train --layers 7", "--layers 7: wanted 1 to 4"),
         ("train --units 3.5", "--units 3.5: wanted a whole number"),

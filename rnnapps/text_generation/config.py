@@ -32,7 +32,7 @@ class Config:
     ALTERNATIVES: ClassVar = (("minutes", "epochs"),)
 
     preset: str = DEFAULT_PRESET
-    """Named set of values to start from: quick, min-char-rnn, char-rnn, small, base, large, tiny. Other options change it."""
+    """Named set of values to start from: quick, min-char-rnn, char-rnn, small, base, large, tiny. Others change it."""
     run: Path = RUN
     """Folder that the run writes."""
     resume: bool = False
