@@ -51,6 +51,24 @@ def lstm_step(x, h, c, kernel, recurrent_kernel, bias):
     return o * np.tanh(c), c
 
 
+def coupled_lstm_step(x, states, weights):
+    """The LSTM whose input gate is 1 - f (Greff et al., 2015); gates stand in order f, g, o.
+
+    c' = f c + (1 - f) tanh(g)
+    h' = sigmoid(o) tanh(c')
+    """
+    h, c = states
+    w_f, w_g, w_o = np.split(weights["kernel"], 3, axis=1)
+    u_f, u_g, u_o = np.split(weights["recurrent_kernel"], 3, axis=1)
+    b_f, b_g, b_o = np.split(weights["bias"], 3)
+    f = sigmoid(x @ w_f + h @ u_f + b_f)
+    g = np.tanh(x @ w_g + h @ u_g + b_g)
+    o = sigmoid(x @ w_o + h @ u_o + b_o)
+    c = f * c + (1 - f) * g
+    h = o * np.tanh(c)
+    return h, [h, c]
+
+
 class MinCharRNN:
     """A plain recurrent network that reads one character at a time, trained as the 112-line min-char-rnn is.
 

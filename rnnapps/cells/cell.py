@@ -6,20 +6,24 @@ from typing import Any
 import keras
 from keras import ops
 
+from rnnapps.ops.gates import AutomaticGates, Gates
+
 
 class GatedCell:
-    """Mixin for a Keras cell whose step is `gates(project(x_t), h_{t-1} U + u, states)`.
+    """Mixin for a Keras cell whose step is `gates(project(x_t), h_{t-1} U + u, states, weights)`.
 
-    The cell's own `call`, inherited from Keras, stays the slow twin: a step at a time, with plain automatic
-    differentiation. `rnnapps.layers.Unroll` runs the three parts instead, all projections before the loop, and the
-    tests hold the two against each other. In half precision the matrix products run in the compute dtype and the
-    gates in float32, so that the long sums over time keep their small terms.
+    The cell's own `call` stays the slow twin: a step at a time, with plain automatic differentiation.
+    `rnnapps.layers.Unroll` runs the three parts instead, all projections before the loop, and the tests hold the two
+    against each other. In half precision the matrix products run in the compute dtype and the gates in float32, so that
+    the long sums over time keep their small terms.
 
-    A cell provides `kernel`, `recurrent_kernel`, `bias` (or None), and
+    A cell provides `kernel`, `recurrent_kernel` (or None: no recurrent projection), `bias` (or None), and
 
-    - `gates(projected, recurrent, states)`: pointwise; returns the new states, the output first.
+    - `gates(projected, recurrent, states, weights)`: pointwise; returns the new states, the output first.
+    - `gate_weights()`: what else `gates` uses, such as peepholes; none by default.
     - `input_bias()`, `recurrent_bias()`: the parts of `bias` that join either projection, or None.
     - `is_three_part(training)`: whether `call` has this form with the present options.
+    - `loop_gates(states)`: the gates as the loop takes them; by default `gates`, differentiated automatically.
     """
 
     # What the Keras cell beside this mixin has.
@@ -56,11 +60,136 @@ class GatedCell:
         bias = self.input_bias()
         return product if bias is None else product + bias
 
+    def loop_gates(self, states) -> Gates:
+        return AutomaticGates(self.gates)
+
+    def gate_weights(self) -> list:
+        return []
+
+    def recurrent_weights(self):
+        """The recurrent kernel, in the dtype of the matrix products, and the bias that joins its product."""
+        if self.recurrent_kernel is None:
+            return None, None
+        return ops.cast(self.recurrent_kernel, self.compute_dtype), self.recurrent_bias()
+
+    def recurrent_mask(self, state, training: bool):
+        """What h_{t-1} is multiplied by before the recurrent projection, the same at every step; None for nothing."""
+        return None
+
     def input_bias(self):
         return None if self.bias is None else ops.cast(self.bias, self.gate_dtype)
 
     def recurrent_bias(self):
         return None
+
+
+class Cell(GatedCell, keras.layers.Layer):
+    """Base of the cells that Keras does not have. A subclass sets `gate_count` and writes `gates`, no more.
+
+    Args:
+        units: Int > 0. Size of the output `h`.
+        use_bias: Bool. Whether `b` is learnt.
+        kernel_initializer: Of the input kernel `W`.
+        recurrent_initializer: Of the recurrent kernel `U`.
+        bias_initializer: Of `b`.
+        dropout: Float in [0, 1): share of the inputs that is dropped while training, with one mask for all steps of a
+            sequence (Gal and Ghahramani, 2016, https://arxiv.org/abs/1512.05287). `Unroll` applies it, not `call`.
+        recurrent_dropout: The same of h_{t-1}, before the recurrent projection.
+        seed: Int. Of the dropout masks.
+
+    Weights: `kernel (features, gate_count * units)`, `recurrent_kernel (units, gate_count * units)`,
+    `bias (gate_count * units,)`.
+    """
+
+    gate_count = 1
+
+    def __init__(
+        self,
+        units,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        if not (isinstance(units, int) and units > 0):
+            raise ValueError(f"units of {type(self).__name__} must be an int above 0, not {units!r}")
+        for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not 0 <= rate < 1:
+                raise ValueError(f"{name} of {type(self).__name__} must be at least 0 and below 1, not {rate!r}")
+        super().__init__(**kwargs)
+        self.units, self.use_bias = units, use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.kernel = self.recurrent_kernel = self.bias = None
+
+    @property
+    def state_size(self):
+        return [self.units]
+
+    @property
+    def output_size(self):
+        return self.units
+
+    def build(self, input_shape):
+        width = self.gate_count * self.units
+        features = input_shape[-1]
+        self.kernel = self.add_weight(shape=(features, width), initializer=self.kernel_initializer, name="kernel")
+        self.build_recurrent_kernel(width)
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(width,), initializer=self.bias_initializer, name="bias")
+        self.built = True
+
+    def build_recurrent_kernel(self, width):
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, width), initializer=self.recurrent_initializer, name="recurrent_kernel"
+        )
+
+    def is_three_part(self, training):
+        return True
+
+    def call(self, inputs, states, training=False):
+        """One step, without dropout."""
+        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        kernel, bias = self.recurrent_weights()
+        recurrent = None
+        if kernel is not None:
+            recurrent = ops.cast(ops.matmul(ops.cast(states[0], kernel.dtype), kernel), self.gate_dtype)
+            recurrent = recurrent if bias is None else recurrent + bias
+        wide = [ops.cast(state, self.gate_dtype) for state in states]
+        new = self.gates(self.project(inputs), recurrent, wide, self.gate_weights())
+        new = [ops.cast(state, self.compute_dtype) for state in new]
+        return new[0], new
+
+    def get_initial_state(self, batch_size=None):
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
+
+    def get_dropout_mask(self, like):
+        return keras.random.dropout(ops.ones_like(like), self.dropout, seed=self.seed_generator)
+
+    def recurrent_mask(self, state, training):
+        if not (training and self.recurrent_dropout > 0):
+            return None
+        return keras.random.dropout(ops.ones_like(state), self.recurrent_dropout, seed=self.seed_generator)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
 
 
 def register(cls):

@@ -1,7 +1,8 @@
 import keras
-from keras import ops
+from keras import activations, ops
 
 from rnnapps.cells.cell import GatedCell, register
+from rnnapps.ops.gates import GRUGates
 
 
 @register
@@ -43,7 +44,12 @@ class GRUCell(GatedCell, keras.layers.GRUCell):
     def recurrent_bias(self):
         return None if self.bias is None else ops.cast(self.bias[1], self.gate_dtype)
 
-    def gates(self, projected, recurrent, states):
+    def loop_gates(self, states):
+        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
+            return GRUGates()
+        return super().loop_gates(states)
+
+    def gates(self, projected, recurrent, states, weights=()):
         x_z, x_r, x_n = ops.split(projected, 3, axis=-1)
         h_z, h_r, h_n = ops.split(recurrent, 3, axis=-1)
         z = self.recurrent_activation(x_z + h_z)

@@ -1,7 +1,8 @@
 import keras
-from keras import ops
+from keras import activations, ops
 
 from rnnapps.cells.cell import GatedCell, register
+from rnnapps.ops.gates import LSTMGates
 
 
 @register
@@ -37,7 +38,12 @@ class LSTMCell(GatedCell, keras.layers.LSTMCell):
     al., 2000, https://doi.org/10.1162/089976600300015015
     """
 
-    def gates(self, projected, recurrent, states):
+    def loop_gates(self, states):
+        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
+            return LSTMGates(ops.convert_to_tensor(self.recurrent_kernel, "float32"), states)
+        return super().loop_gates(states)
+
+    def gates(self, projected, recurrent, states, weights=()):
         i, f, g, o = ops.split(projected + recurrent, 4, axis=-1)
         c = self.recurrent_activation(f) * states[1] + self.recurrent_activation(i) * self.activation(g)
         return [self.recurrent_activation(o) * self.activation(c), c]

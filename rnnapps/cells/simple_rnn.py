@@ -26,6 +26,6 @@ class SimpleRNNCell(GatedCell, keras.layers.SimpleRNNCell):
     Reference: Elman, 1990, https://doi.org/10.1207/s15516709cog1402_1
     """
 
-    def gates(self, projected, recurrent, states):
+    def gates(self, projected, recurrent, states, weights=()):
         new = projected + recurrent
         return [new if self.activation is None else self.activation(new)]

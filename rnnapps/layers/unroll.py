@@ -1,10 +1,13 @@
 import inspect
+import itertools
 
 import keras
-from keras import ops
+from keras import ops, tree
 
-from rnnapps.cells.cell import GatedCell, register
-from rnnapps.ops import recurrence
+from rnnapps.cells.cell import Cell, GatedCell, register
+from rnnapps.ops import execution, recurrence
+
+_EXECUTIONS = ("auto", "scan", "xla", "loop")
 
 
 @register
@@ -17,6 +20,9 @@ class Unroll(keras.layers.RNN):
 
     Args:
         cell: A cell, or a list of cells that is stacked.
+        execution: "scan" is the engine, its loops in the graph; "xla" is the engine, its loops compiled each; "loop" is
+            Keras' loop. "auto" takes the engine where the cell has the form for it. (Where XLA compiles the whole
+            model, it compiles the engine too.) `execution_reason` says what was taken, and why.
         **kwargs: As in `keras.layers.RNN`.
 
     Call arguments:
@@ -31,16 +37,31 @@ class Unroll(keras.layers.RNN):
         followed by the states after the last step.
 
     Raises:
-        ValueError: On the arguments that `keras.layers.RNN` refuses.
+        ValueError: On the arguments that `keras.layers.RNN` refuses, and on an `execution` that is not possible.
     """
 
     # The cell class that a drop-in layer puts in the place of its Keras namesake's cell; None keeps the cell given.
     cell_class: type | None = None
 
-    def __init__(self, cell, **kwargs):
+    def __init__(self, cell, execution="auto", **kwargs):
+        if execution not in _EXECUTIONS:
+            raise ValueError(f"execution must be one of {', '.join(_EXECUTIONS)}, not {execution!r}")
         if self.cell_class is not None:
             cell = _rebuild(cell, self.cell_class)
         super().__init__(cell, **kwargs)
+        self.execution = execution
+        self._execution_reason = "the layer has not been called"
+        self._compiled_run = None
+
+    @property
+    def execution_reason(self) -> str:
+        """How the layer ran when it was last traced, and why."""
+        return self._execution_reason
+
+    def get_config(self):
+        config = super().get_config()
+        # A layer left at the default stays readable for its Keras namesake.
+        return config if self.execution == "auto" else {**config, "execution": self.execution}
 
     def build(self, sequences_shape, initial_state_shape=None):
         if getattr(self, "use_cudnn", False) is True:
@@ -50,34 +71,77 @@ class Unroll(keras.layers.RNN):
         self.supports_jit = True
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not isinstance(self.cell, GatedCell) or self.unroll or not self.cell.is_three_part(training):
-            # Not super(): in a drop-in that would be the namesake's loop, which may pick cuDNN.
-            return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask=mask, training=training)
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
+        reason = self._reason_for_loop(training)
+        if reason:
+            return self._keras_loop(sequences, initial_state, mask, training, reason)
         inputs = self.cell.drop_inputs(sequences, training)
         states = [ops.cast(state, self.cell.gate_dtype) for state in initial_state]
-        if inputs.shape[1] == 1 and mask is None:
+        recurrent_mask = self.cell.recurrent_mask(states[0], training)
+        if inputs.shape[1] == 1 and mask is None and recurrent_mask is None:
+            self._execution_reason = "one step: there is no loop"
             return self._single_step(inputs, states)
+        shards, why = execution.row_shards(inputs.shape[0])
+        self._execution_reason = f"{'xla' if self.execution == 'xla' else 'scan'}: rows in {shards} loops ({why})"
+        run = self._compiled() if self.execution == "xla" else self._run
+        parts = [run(*rows) for rows in _cut(shards, inputs, states, mask, recurrent_mask)]
+        return tree.map_structure(lambda *rows: ops.concatenate(rows) if len(rows) > 1 else rows[0], *parts)
+
+    def _reason_for_loop(self, training):
+        """Why a step at a time is what can be run; empty if the engine can."""
+        if self.execution == "loop":
+            return "asked for"
+        if not isinstance(self.cell, GatedCell):
+            reason = "the cell is not in three-part form"
+        elif self.unroll:
+            reason = "unroll=True"
+        elif not self.cell.is_three_part(training):
+            reason = "options of the cell break its three-part form"
+        else:
+            return ""
+        if self.execution != "auto":
+            raise ValueError(f"execution={self.execution!r} of {self.name} is not possible: {reason}")
+        return reason
+
+    def _keras_loop(self, sequences, initial_state, mask, training, reason):
+        self._execution_reason = f"loop: {reason}"
+        if isinstance(self.cell, Cell):
+            if training and self.cell.recurrent_dropout > 0:
+                raise ValueError(f"recurrent_dropout of {self.name} wants the engine, but {self._execution_reason}")
+            sequences = self.cell.drop_inputs(sequences, training)
+        # Not super(): in a drop-in that would be the namesake's loop, which may pick cuDNN.
+        return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask=mask, training=training)
+
+    def _compiled(self):
+        if self._compiled_run is None:
+            self._compiled_run = execution.compiled(self._run)
+        return self._compiled_run
+
+    def _run(self, inputs, states, mask, recurrent_mask):
+        """The loop over all steps of some rows: the last output, all outputs, the last states; batch first."""
         inputs = ops.transpose(inputs, (1, 0, 2))  # (time, batch, features)
         mask = None if mask is None else ops.expand_dims(ops.transpose(ops.cast(mask, "bool")), -1)
         if self.go_backwards:
             inputs = ops.flip(inputs, 0)
             mask = None if mask is None else ops.flip(mask, 0)
-        kernel, bias = self._recurrent_weights()
-        outputs, states = recurrence.scan(self.cell.gates, self.cell.project(inputs), states, kernel, bias, mask)
+        cell = self.cell
+        kernel, bias = cell.recurrent_weights()
+        outputs, states = recurrence.scan(
+            cell.loop_gates(states), cell.project(inputs), states, kernel, bias,
+            mask=mask, weights=cell.gate_weights(), recurrent_mask=recurrent_mask,
+        )  # fmt: skip
         if mask is not None:
             outputs = self._masked_outputs(outputs, mask)
         return outputs[-1], ops.transpose(outputs, (1, 0, 2)), states
 
     def _single_step(self, inputs, states):
-        projected = self.cell.project(inputs[:, 0])
-        states = recurrence.step(self.cell.gates, projected, states, *self._recurrent_weights())
-        return states[0], ops.expand_dims(states[0], 1), states
-
-    def _recurrent_weights(self):
         cell = self.cell
-        return ops.cast(cell.recurrent_kernel, cell.compute_dtype), cell.recurrent_bias()
+        kernel, bias = cell.recurrent_weights()
+        states = recurrence.step(
+            cell.loop_gates(states), cell.project(inputs[:, 0]), states, kernel, bias, cell.gate_weights()
+        )
+        return states[0], ops.expand_dims(states[0], 1), states
 
     def _masked_outputs(self, outputs, mask):
         # The engine repeats h at a masked step. Keras agrees, but counts the steps before the first unmasked one as
@@ -87,6 +151,19 @@ class Unroll(keras.layers.RNN):
         else:
             seen = ops.cumsum(ops.cast(mask, "int32"), axis=0) > 0
         return ops.where(seen, outputs, ops.zeros_like(outputs))
+
+
+def _cut(shards, *tensors):
+    """Row shards of a structure of tensors, one structure each."""
+    if shards == 1:
+        return [tensors]
+    rows = ops.shape(tree.flatten(tensors)[0])[0]
+    ends = [rows * i // shards for i in range(shards + 1)]
+
+    def part(first, last):
+        return tree.map_structure(lambda t: None if t is None else t[first:last], tensors)
+
+    return [part(*bounds) for bounds in itertools.pairwise(ends)]
 
 
 def _rebuild(cell, cell_class):

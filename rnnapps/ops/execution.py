@@ -1,0 +1,49 @@
+"""How what is being traced will run: compiled by XLA or not, and on how many cores."""
+
+import os
+from collections.abc import Callable
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util  # no public name tells
+
+_ROWS_PER_SHARD = 8
+# Where a batch is as large as what comes: Keras' default.
+_USUAL_ROWS = 32
+
+
+def is_compiled_by_xla() -> bool:
+    """True while a function with `jit_compile=True`, or one that it calls, is traced."""
+    if tf.executing_eagerly():
+        return False
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def compiled(function: Callable) -> Callable:
+    """The function, compiled by XLA as a program of its own, its gradient too."""
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def cores() -> int:
+    """The processor cores that independent operations of a graph may use."""
+    chosen = tf.config.threading.get_inter_op_parallelism_threads()
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return chosen or available
+
+
+def row_shards(rows: int | None) -> tuple[int, str]:
+    """Into how many parts the rows of a batch are cut, each with a loop of its own, and why.
+
+    The loops are independent, so a graph runs them side by side, a core each: no step waits for a second core that
+    joins its small products.
+
+    Args:
+        rows: The batch size; None where it is not known.
+    """
+    if tf.executing_eagerly():
+        return 1, "eager operations run one after the other"
+    if is_compiled_by_xla():
+        return 1, "XLA runs the loops of one program one after the other"
+    if tf.config.list_physical_devices("GPU"):
+        return 1, "there is a GPU"
+    shards = max(1, min(cores(), (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
+    return shards, f"{cores()} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"

@@ -1,0 +1,181 @@
+"""The pointwise part of a recurrent step, with its gradient, as the loop of `recurrence` wants it.
+
+A step is s_t = gates(P_t, R_t, s_{t-1}) with the input projection P_t and the recurrent projection R_t. A `Gates`
+object computes it forward, says what it keeps, and computes the vector-Jacobian product from that. `AutomaticGates`
+does so for any function; `LSTMGates` and `GRUGates` are written by hand, with half as many operations: on a processor
+the many small operations of a step cost as much as its matrix product.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+from rnnapps.ops.execution import is_compiled_by_xla
+
+Tensors = Sequence[tf.Tensor]
+
+
+class Gates(Protocol):
+    """What `recurrence.scan` wants of the pointwise part of a step.
+
+    Attributes:
+        shares_gradient: Whether only P_t + R_t counts, so that both have the same gradient and the loop stores one.
+    """
+
+    shares_gradient: bool
+
+    def forward(
+        self, projected: tf.Tensor, recurrent: tf.Tensor | None, states: Tensors, weights: Tensors
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """The new states, the output first, and what `backward` wants to have kept of this step.
+
+        Args:
+            projected: P_t, `(batch, width)`.
+            recurrent: R_t, `(batch, recurrent width)`; None where the cell has no recurrent kernel.
+            states: s_{t-1}.
+            weights: Small weights that the gates use, such as peepholes.
+        """
+
+    def backward(
+        self, projected: tf.Tensor, kept: Tensors, before: Tensors, after: Tensors, weights: Tensors, d_after: Tensors
+    ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor | None], list[tf.Tensor]]:
+        """The gradients with respect to P_t, R_t, s_{t-1} and the weights.
+
+        Args:
+            projected: P_t.
+            kept: As `forward` returned it.
+            before: s_{t-1}.
+            after: s_t; where a mask kept the state, s_{t-1}, and then `d_after` is zero.
+            weights: As in `forward`.
+            d_after: Gradient with respect to s_t.
+
+        Returns:
+            None stands for h_{t-1} where it counts through R_t only.
+        """
+
+
+class AutomaticGates:
+    """Gates of any function, by automatic differentiation: a step's forward part is computed once more.
+
+    Args:
+        function: `(P_t, R_t, states, weights) -> new states`, the output first.
+    """
+
+    shares_gradient = False
+
+    def __init__(self, function: Callable[..., Tensors]):
+        self.function = function
+
+    def forward(self, projected, recurrent, states, weights):
+        kept = [] if recurrent is None else [recurrent]
+        return list(self.function(projected, recurrent, states, weights)), kept
+
+    def backward(self, projected, kept, before, after, weights, d_after):
+        inputs = [projected, *kept, *before, *weights]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            new = list(self.function(projected, kept[0] if kept else None, list(before), list(weights)))
+        gradients = tape.gradient(
+            new, inputs, output_gradients=list(d_after), unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        first = 1 + len(kept)
+        last = first + len(before)
+        return gradients[0], gradients[1] if kept else None, gradients[first:last], gradients[last:]
+
+
+class LSTMGates:
+    """The gates of an LSTM with tanh and sigmoid, in the order i, f, g, o.
+
+        i, f, g, o = split(P_t + R_t)
+        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+        h_t = sigmoid(o) * tanh(c_t)
+
+    Args:
+        recurrent_kernel: `(units, 4 * units)`.
+        states: s_0. Of both only the sizes count.
+    """
+
+    shares_gradient = True
+
+    def __init__(self, recurrent_kernel: tf.Tensor, states: Tensors):
+        units = recurrent_kernel.shape[0]
+        self._is_fused = states[1].dtype == recurrent_kernel.dtype == tf.float32 and not is_compiled_by_xla()
+        # What the fused gradient takes beside its inputs: nothing of it is read without peepholes but the sizes.
+        row = tf.zeros((units,))
+        self._sizes = {
+            "x": states[0][:, :0], "w": recurrent_kernel, "b": tf.zeros((4 * units,)),
+            "wci": row, "wcf": row, "wco": row,
+        }  # fmt: skip
+
+    def forward(self, projected, recurrent, states, weights):
+        z = projected + recurrent
+        units = states[1].shape[-1]
+        # One sigmoid over all columns, with those of g for nothing, is faster than a split before it.
+        s = tf.sigmoid(z)
+        i, f, _, o = tf.split(s, 4, axis=-1)
+        g = tf.tanh(z[:, 2 * units : 3 * units])
+        c = f * states[1] + i * g
+        return [o * tf.tanh(c), c], [s, g]
+
+    def backward(self, projected, kept, before, after, weights, d_after):
+        differentiate = self._fused if self._is_fused else self._plain
+        d_z, d_c = differentiate(kept, before, tf.tanh(after[1]), *d_after)
+        return d_z, d_z, [None, d_c], []
+
+    @staticmethod
+    def _plain(kept, before, tanh_c, d_h, d_c):
+        """The gradients with respect to P_t + R_t and to c_{t-1}."""
+        s, g = kept
+        i, f, _, o = tf.split(s, 4, axis=-1)
+        d_c = d_c + _tanh_gradient(tanh_c, d_h * o)
+        d_s = _sigmoid_gradient(s, tf.concat([d_c * g, d_c * before[1], tf.zeros_like(g), d_h * tanh_c], axis=-1))
+        d_i, d_f, _, d_o = tf.split(d_s, 4, axis=-1)
+        return tf.concat([d_i, d_f, _tanh_gradient(g, d_c * i), d_o], axis=-1), d_c * f
+
+    def _fused(self, kept, before, tanh_c, d_h, d_c):
+        """The same in one operation of stock TensorFlow, which XLA does not know; its columns are i, g, f, o."""
+        s, g = kept
+        i, f, _, o = tf.split(s, 4, axis=-1)
+        found = tf.raw_ops.LSTMBlockCellGrad(
+            **self._sizes, use_peephole=False, h_prev=before[0], cs_prev=before[1], cs=before[1],
+            i=i, f=f, o=o, ci=g, co=tanh_c, cs_grad=d_c, h_grad=d_h,
+        )  # fmt: skip
+        d_i, d_g, d_f, d_o = tf.split(found.dicfo, 4, axis=-1)
+        return tf.concat([d_i, d_f, d_g, d_o], axis=-1), found.cs_prev_grad
+
+
+class GRUGates:
+    """The gates of a GRU whose reset acts after the product, with tanh and sigmoid, in the order z, r, n.
+
+    z, r = sigmoid(split(P_zr + R_zr))
+    n = tanh(P_n + r * R_n)
+    h_t = z * h_{t-1} + (1 - z) * n
+    """
+
+    shares_gradient = False
+
+    def forward(self, projected, recurrent, states, weights):
+        units = states[0].shape[-1]
+        zr = tf.sigmoid(projected[:, : 2 * units] + recurrent[:, : 2 * units])
+        z, r = tf.split(zr, 2, axis=-1)
+        r_n = recurrent[:, 2 * units :]
+        n = tf.tanh(projected[:, 2 * units :] + r * r_n)
+        return [n + z * (states[0] - n)], [zr, n, r_n]
+
+    def backward(self, projected, kept, before, after, weights, d_after):
+        zr, n, r_n = kept
+        z, r = tf.split(zr, 2, axis=-1)
+        d_h = d_after[0]
+        d_old = d_h * z
+        d_n = _tanh_gradient(n, d_h - d_old)
+        d_zr = _sigmoid_gradient(zr, tf.concat([d_h * (before[0] - n), d_n * r_n], axis=-1))
+        return tf.concat([d_zr, d_n], axis=-1), tf.concat([d_zr, d_n * r], axis=-1), [d_old], []
+
+
+def _sigmoid_gradient(y, d_y):
+    return tf.raw_ops.SigmoidGrad(y=y, dy=d_y)
+
+
+def _tanh_gradient(y, d_y):
+    return tf.raw_ops.TanhGrad(y=y, dy=d_y)
