@@ -1,39 +1,29 @@
 """How this process uses the machine: threads, devices, seeds."""
 
-import os
 from pathlib import Path
 
 import absl.logging
 import keras
 import tensorflow as tf
 
-_row_shards = 1
+from rnnapps.ops import execution
 
 
 def configure(threads: int = 0) -> None:
     """Sets the thread counts; to be called once, before TensorFlow runs anything.
 
-    On a CPU each core gets rows of its own (see `row_shards`), so an operation runs on one thread and independent
-    operations side by side: the small products of a recurrent step gain nothing from a second core that they would
-    have to wait for.
+    On a CPU each core gets rows of its own (see `ops.execution.row_shards`), so an operation runs on one thread and
+    independent operations side by side: the small products of a recurrent step gain nothing from a second core that
+    they would have to wait for.
 
     Args:
         threads: Processor threads to use; 0 takes all cores.
     """
-    global _row_shards
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = threads or available
-    tf.config.threading.set_inter_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(threads or execution.available_cores())
     tf.config.threading.set_intra_op_parallelism_threads(1)
     # A loaded export has no gradient of its loops, which TensorFlow warns of and nobody here asks for.
     # Through absl itself: TensorFlow puts back the verbosity that absl knows of.
     absl.logging.set_verbosity(absl.logging.ERROR)
-    _row_shards = 1 if tf.config.list_physical_devices("GPU") else cores
-
-
-def row_shards(batch_size: int) -> int:
-    """Into how many equal parts the rows of a batch are to be cut: at most one a core, and at least eight rows each."""
-    return max(n for n in range(1, _row_shards + 1) if batch_size % n == 0 and (n == 1 or batch_size // n >= 8))
 
 
 def precision(wanted: str) -> str:

@@ -1,9 +1,13 @@
-"""Speed of the package beside other ways to do the same: `python tools/bench.py generate [options]`.
+"""Speed of the package beside other ways to do the same: `python tools/bench.py COMMAND [options]`.
 
     generate    one text, token by token, from a text model: our compiled loop, and two loops in PyTorch
+    train       a training step of recurrent layers: ours, Keras' and PyTorch's, and the bare matrix products
+    infer       a forward pass of the same
+    linear      a training step of a cell without a loop over time, beside the LSTM, on long sequences
 
 Contenders take turns within one run (A B C A B C ...), so that a change of the machine's speed meets all of them, and
 medians are compared. What happens once (compiling, the first calls) is timed apart. PyTorch is in the `bench` extra.
+`compare_bench.py` holds two files of figures against each other.
 """
 
 from __future__ import annotations
@@ -13,15 +17,16 @@ import importlib.util
 import json
 import os
 import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bench_layers
 import numpy as np
+from contenders import Contender, Result, interleave
 from torch_text import TorchLoop, Weights, lstm_weights
 
 from rnnapps.errors import RnnappsError, RunError, UsageError
@@ -32,65 +37,6 @@ if TYPE_CHECKING:
 _AGREE = 1e-3  # logits of the same weights may differ by rounding, not by more
 _CHECKED = 64  # tokens on which they are compared
 _OURS = "rnnapps"
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One way to do the work.
-
-    Attributes:
-        name: For the table.
-        setup: Called once, before all rounds: compiles and warms up.
-        run: Does the work once.
-        work: How much work a run does, in the unit of the table's rate.
-    """
-
-    name: str
-    setup: Callable[[], object]
-    run: Callable[[], object]
-    work: float = 1.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was measured of a contender, in seconds; `rate` is work per second at the median."""
-
-    name: str
-    setup_seconds: float
-    seconds: tuple[float, ...]
-    median_seconds: float
-    rate: float
-
-
-def interleave(
-    contenders: Sequence[Contender], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> list[Result]:
-    """Sets all contenders up, then lets each run once a round, in their order.
-
-    Args:
-        contenders: At least one, with different names.
-        rounds: Runs of each.
-        clock: Seconds since some moment.
-
-    Raises:
-        ValueError: `rounds` is below 1, or a name is there twice.
-    """
-    names = [contender.name for contender in contenders]
-    if rounds < 1 or not names or len(set(names)) < len(names):
-        raise ValueError(f"got {rounds} rounds of {names}: wanted at least one round, and different names")
-
-    def timed(action: Callable[[], object]) -> float:
-        start = clock()
-        action()
-        return clock() - start
-
-    setups = [timed(contender.setup) for contender in contenders]
-    turns = [[timed(contender.run) for contender in contenders] for _ in range(rounds)]
-    results = []
-    for contender, setup, seconds in zip(contenders, setups, zip(*turns, strict=True), strict=True):
-        median = statistics.median(seconds)
-        results.append(Result(contender.name, setup, seconds, median, contender.work / median))
-    return results
 
 
 def table(results: Sequence[Result], unit: str, ours: str) -> tuple[str, float | None]:
@@ -207,6 +153,12 @@ def _whole(text: str) -> int:
     return number
 
 
+def _not_negative(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"wanted 0 or more, not {number}")
+    return number
+
+
 def _above_zero(text: str) -> float:
     if not 0 < (number := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"wanted a number above 0, not {number}")
@@ -218,11 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--rounds", type=_whole, default=7, help="turns of each contender (default %(default)s)")
-    shared.add_argument(
-        "--threads", type=_whole, default=2, help="threads of all; PyTorch is also tried on 1 (default 2)"
-    )
     shared.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     text = commands.add_parser("generate", parents=[shared], help="tokens per second of one text as it is written")
+    text.add_argument("--threads", type=_whole, default=2, help="of all; PyTorch is also tried on 1 (default 2)")
     which = text.add_mutually_exclusive_group()
     which.add_argument("--model", type=Path, help="exported SavedModel (default: the shipped one)")
     which.add_argument("--units", type=_whole, help="random weights of this size, instead of a model")
@@ -231,13 +181,47 @@ def _parser() -> argparse.ArgumentParser:
     text.add_argument("--tokens", type=_whole, default=512, help="length of the text (default %(default)s)")
     text.add_argument("--temperature", type=_above_zero, default=0.8, help="(default %(default)s)")
     text.set_defaults(function=generate)
+    _add_layers(commands, shared)
     return parser
+
+
+def _add_layers(commands: Any, shared: argparse.ArgumentParser) -> None:
+    sizes = argparse.ArgumentParser(add_help=False)
+    sizes.add_argument(
+        "--rows", type=bench_layers.Row.parse, action="append", metavar="B,T,I,U,L",
+        help="batch, steps, input, units, layers; may be repeated",
+    )  # fmt: skip
+    sizes.add_argument("--threads", type=_whole, help="of all (default: what TensorFlow and PyTorch take)")
+    sizes.add_argument(
+        "--precision", choices=list(bench_layers.AGREE), default="float32",
+        help="of rnnapps; the others stay in float32 (default %(default)s)",
+    )  # fmt: skip
+    sizes.add_argument(
+        "--warm", type=_not_negative, default=0, metavar="N", help="runs that are not measured before each that is"
+    )
+    train = commands.add_parser("train", parents=[shared, sizes], help="milliseconds of a training step of layers")
+    infer = commands.add_parser("infer", parents=[shared, sizes], help="milliseconds of a forward pass of layers")
+    linear = commands.add_parser("linear", parents=[shared, sizes], help="the same of MinGRU beside the LSTM")
+    for command in (train, infer):
+        command.add_argument("--cell", choices=list(bench_layers.GATES), default="lstm", help="(default %(default)s)")
+    train.set_defaults(function=partial(bench_layers.layers, train=True))
+    infer.set_defaults(function=partial(bench_layers.layers, train=False))
+    linear.set_defaults(function=bench_layers.linear)
 
 
 def _machine() -> dict[str, Any]:
     packages = ("tensorflow", "keras", "torch", "numpy")
     versions = {name: getattr(sys.modules[name], "__version__", None) for name in packages if name in sys.modules}
-    return {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version(), **versions}
+    computer = {"cpus": os.cpu_count(), "processor": _processor(), "platform": platform.platform()}
+    return {**computer, "python": platform.python_version(), **versions}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

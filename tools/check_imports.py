@@ -2,6 +2,7 @@
 
     ops -> cells -> layers -> models -> task packages     an arrow reads "is imported by"
     data, decoding, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
+    exchange and inspect stand on layers; the command gradient_flow stands on inspect
 
 Imports inside functions and under `if TYPE_CHECKING` count too. Prints one line for each import that goes the wrong
 way, and leaves with status 1 when there is one.
@@ -27,6 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     "cells": {"ops"},
     "layers": {"cells", "ops"},
     "models": {"layers", "cells", "ops"},
+    "exchange": {"layers", "cells"},
+    "inspect": {"layers", "cells", "files"},
+    "gradient_flow": {"cli", "config", "inspect"},
     "data": {"files", "ops"},
     "decoding": {"ops"},
     "sampler": {"data", "decoding", "ops"},
@@ -40,15 +44,15 @@ ALLOWED: dict[str, set[str]] = {
         "layers",
         "ops",
     },  # layers: for saved models
-    "runtime": {"config"},
+    "runtime": {"config", "ops"},
     "": {"cli"},  # rnnapps/__init__.py and rnnapps/__main__.py
 }
 # A folder that is not listed above is a task's: it may import all parts but these, and no other task.
 NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
-TENSORFLOW = {"ops", "data", "decoding", "sampler", "serving", "training", "runtime"}
+TENSORFLOW = {"ops", "data", "decoding", "inspect", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
-LIGHT = {"", "errors", "files", "config", "task", "cli"}
+LIGHT = {"", "errors", "files", "config", "task", "cli", "gradient_flow"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}
 
 

@@ -1,6 +1,6 @@
-"""A text model of ours in PyTorch, with the same weights: what `bench.py generate` compares with.
+"""Our models in PyTorch, with the same weights: what `bench.py` compares with.
 
-PyTorch is imported when a `TorchLoop` is made; it is in the `bench` extra only.
+PyTorch is imported when a `TorchLoop` or a `TorchStack` is made; it is in the `bench` extra only.
 """
 
 from __future__ import annotations
@@ -106,3 +106,53 @@ class TorchLoop:
             x, c = cell(x, state)
             after.append((x, c))
         return self._output(x), after
+
+
+class TorchStack:
+    """Recurrent layers in PyTorch, one on the other.
+
+    Args:
+        cell: "lstm", "gru" (its reset gate after the product) or "simple_rnn".
+        weights: Kernel, recurrent kernel and bias of each layer, as Keras holds them.
+    """
+
+    def __init__(self, cell: str, weights: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]):
+        import torch
+
+        self._torch, self._cell = torch, cell
+        make = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "simple_rnn": torch.nn.RNN}[cell]
+        features, units = len(weights[0][0]), len(weights[0][1])
+        self._layers = make(features, units, len(weights), batch_first=True)
+        with torch.no_grad():
+            for i, (kernel, recurrent, bias) in enumerate(weights):
+                biases = bias if cell == "gru" else (bias, 0 * bias)  # PyTorch has two, which are added
+                values = {"weight_ih": kernel.T, "weight_hh": recurrent.T, "bias_ih": biases[0], "bias_hh": biases[1]}
+                for name, value in values.items():
+                    order = np.ascontiguousarray(self._swap(value))
+                    getattr(self._layers, f"{name}_l{i}").copy_(torch.tensor(order))
+
+    def infer(self, inputs: Any) -> list[Any]:
+        """The outputs of the last layer, `(batch, time, units)`."""
+        with self._torch.inference_mode():
+            return [self._layers(inputs)[0]]
+
+    def train(self, inputs: Any) -> list[Any]:
+        """The mean of the squared outputs, and its gradients, in PyTorch's layout."""
+        loss = self._layers(inputs)[0].square().mean()
+        return [loss, *self._torch.autograd.grad(loss, list(self._layers.parameters()))]
+
+    def arrays(self, found: Sequence[Any]) -> list[np.ndarray]:
+        """What `train` returned as arrays in Keras' layout."""
+        loss, *gradients = (tensor.detach().numpy() for tensor in found)
+        arrays = [loss]
+        for i in range(0, len(gradients), 4):
+            kernel, recurrent, *biases = (self._swap(gradient) for gradient in gradients[i : i + 4])
+            arrays += [kernel.T, recurrent.T, np.stack(biases) if self._cell == "gru" else biases[0]]
+        return arrays
+
+    def _swap(self, rows: np.ndarray) -> np.ndarray:
+        """From the gate order of Keras to that of PyTorch, or back: z, r, n and r, z, n in the GRU."""
+        if self._cell != "gru":
+            return rows
+        z, r, n = np.split(rows, 3)
+        return np.concatenate([r, z, n])

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from rnnapps.ops import projection
 from rnnapps.ops.gates import AutomaticGates, Gates
 
 
@@ -23,7 +24,7 @@ class GatedCell:
     - `gate_weights()`: what else `gates` uses, such as peepholes; none by default.
     - `input_bias()`, `recurrent_bias()`: the parts of `bias` that join either projection, or None.
     - `is_three_part(training)`: whether `call` has this form with the present options.
-    - `loop_gates(states)`: the gates as the loop takes them; by default `gates`, differentiated automatically.
+    - `loop_gates()`: the gates as the loop takes them; by default `gates`, differentiated automatically.
     """
 
     # What the Keras cell beside this mixin has.
@@ -55,12 +56,10 @@ class GatedCell:
 
     def project(self, inputs):
         """`x W + b` for any leading axes, in the dtype of the gates."""
-        product = ops.matmul(ops.cast(inputs, self.compute_dtype), ops.cast(self.kernel, self.compute_dtype))
-        product = ops.cast(product, self.gate_dtype)
-        bias = self.input_bias()
-        return product if bias is None else product + bias
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        return projection.project(inputs, kernel, self.input_bias(), self.gate_dtype)
 
-    def loop_gates(self, states) -> Gates:
+    def loop_gates(self) -> Gates:
         return AutomaticGates(self.gates)
 
     def gate_weights(self) -> list:

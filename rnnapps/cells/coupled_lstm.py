@@ -1,17 +1,21 @@
 from keras import ops
 
-from rnnapps.cells.cell import Cell, register
+from rnnapps.cells.cell import register
+from rnnapps.cells.forget_bias import ForgetBiasCell
 
 
 @register
-class CoupledLSTMCell(Cell):
+class CoupledLSTMCell(ForgetBiasCell):
     """One step of an LSTM whose input gate is what the forget gate leaves (CIFG).
 
         f, g, o = split(x_t W + h_{t-1} U + b)
         c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(g)
         h_t = sigmoid(o) * tanh(c_t)
 
-    Args: as in `Cell`.
+    Args:
+        units: Int > 0. Size of `h` and of `c`.
+        unit_forget_bias: Bool. Whether the forget part of `b` starts at 1.
+        **kwargs: As in `Cell`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -26,6 +30,7 @@ class CoupledLSTMCell(Cell):
     """
 
     gate_count = 3
+    forget_gate = 0
 
     @property
     def state_size(self):

@@ -44,10 +44,10 @@ class GRUCell(GatedCell, keras.layers.GRUCell):
     def recurrent_bias(self):
         return None if self.bias is None else ops.cast(self.bias[1], self.gate_dtype)
 
-    def loop_gates(self, states):
+    def loop_gates(self):
         if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
             return GRUGates()
-        return super().loop_gates(states)
+        return super().loop_gates()
 
     def gates(self, projected, recurrent, states, weights=()):
         x_z, x_r, x_n = ops.split(projected, 3, axis=-1)

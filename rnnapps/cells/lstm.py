@@ -38,10 +38,10 @@ class LSTMCell(GatedCell, keras.layers.LSTMCell):
     al., 2000, https://doi.org/10.1162/089976600300015015
     """
 
-    def loop_gates(self, states):
+    def loop_gates(self):
         if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
-            return LSTMGates(ops.convert_to_tensor(self.recurrent_kernel, "float32"), states)
-        return super().loop_gates(states)
+            return LSTMGates()
+        return super().loop_gates()
 
     def gates(self, projected, recurrent, states, weights=()):
         i, f, g, o = ops.split(projected + recurrent, 4, axis=-1)

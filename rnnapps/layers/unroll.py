@@ -5,6 +5,8 @@ import keras
 from keras import ops, tree
 
 from rnnapps.cells.cell import Cell, GatedCell, register
+from rnnapps.cells.linear import LinearCell
+from rnnapps.layers import parallel
 from rnnapps.ops import execution, recurrence
 
 _EXECUTIONS = ("auto", "scan", "xla", "loop")
@@ -14,9 +16,10 @@ _EXECUTIONS = ("auto", "scan", "xla", "loop")
 class Unroll(keras.layers.RNN):
     """A cell over time: `keras.layers.RNN` with every argument, on the engine of `rnnapps.ops.recurrence`.
 
-    A cell in three-part form (`GatedCell`) is projected for all steps before the loop and back-propagated by hand;
-    any other cell, and the options that break that form (recurrent dropout while training, `unroll=True`), run on
-    Keras' own loop. Outputs, states, masks and gradients are those of `keras.layers.RNN` either way.
+    A cell in three-part form (`GatedCell`) is projected for all steps before the loop and back-propagated by hand; a
+    `LinearCell` is solved for all steps at once, without a loop; any other cell, and the options that break that form
+    (recurrent dropout while training, `unroll=True`), run on Keras' own loop. Outputs, states, masks and gradients are
+    those of `keras.layers.RNN` either way.
 
     Args:
         cell: A cell, or a list of cells that is stacked.
@@ -77,6 +80,9 @@ class Unroll(keras.layers.RNN):
         if reason:
             return self._keras_loop(sequences, initial_state, mask, training, reason)
         inputs = self.cell.drop_inputs(sequences, training)
+        if isinstance(self.cell, LinearCell):
+            self._execution_reason = "parallel: the cell's recurrence is linear"
+            return parallel.run(self.cell, inputs, initial_state, mask, self.go_backwards, self.zero_output_for_mask)
         states = [ops.cast(state, self.cell.gate_dtype) for state in initial_state]
         recurrent_mask = self.cell.recurrent_mask(states[0], training)
         if inputs.shape[1] == 1 and mask is None and recurrent_mask is None:
@@ -92,10 +98,14 @@ class Unroll(keras.layers.RNN):
         """Why a step at a time is what can be run; empty if the engine can."""
         if self.execution == "loop":
             return "asked for"
-        if not isinstance(self.cell, GatedCell):
+        if not isinstance(self.cell, (GatedCell, LinearCell)):
             reason = "the cell is not in three-part form"
         elif self.unroll:
             reason = "unroll=True"
+        elif isinstance(self.cell, LinearCell):
+            if self.execution != "xla":
+                return ""
+            reason = "the cell has no loop to compile"
         elif not self.cell.is_three_part(training):
             reason = "options of the cell break its three-part form"
         else:
@@ -106,9 +116,9 @@ class Unroll(keras.layers.RNN):
 
     def _keras_loop(self, sequences, initial_state, mask, training, reason):
         self._execution_reason = f"loop: {reason}"
-        if isinstance(self.cell, Cell):
-            if training and self.cell.recurrent_dropout > 0:
-                raise ValueError(f"recurrent_dropout of {self.name} wants the engine, but {self._execution_reason}")
+        if isinstance(self.cell, Cell) and training and self.cell.recurrent_dropout > 0:
+            raise ValueError(f"recurrent_dropout of {self.name} wants the engine, but {self._execution_reason}")
+        if isinstance(self.cell, (Cell, LinearCell)):
             sequences = self.cell.drop_inputs(sequences, training)
         # Not super(): in a drop-in that would be the namesake's loop, which may pick cuDNN.
         return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask=mask, training=training)
@@ -128,7 +138,7 @@ class Unroll(keras.layers.RNN):
         cell = self.cell
         kernel, bias = cell.recurrent_weights()
         outputs, states = recurrence.scan(
-            cell.loop_gates(states), cell.project(inputs), states, kernel, bias,
+            cell.loop_gates(), cell.project(inputs), states, kernel, bias,
             mask=mask, weights=cell.gate_weights(), recurrent_mask=recurrent_mask,
         )  # fmt: skip
         if mask is not None:
@@ -139,7 +149,7 @@ class Unroll(keras.layers.RNN):
         cell = self.cell
         kernel, bias = cell.recurrent_weights()
         states = recurrence.step(
-            cell.loop_gates(states), cell.project(inputs[:, 0]), states, kernel, bias, cell.gate_weights()
+            cell.loop_gates(), cell.project(inputs[:, 0]), states, kernel, bias, cell.gate_weights()
         )
         return states[0], ops.expand_dims(states[0], 1), states
 

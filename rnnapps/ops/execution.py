@@ -23,11 +23,9 @@ def compiled(function: Callable) -> Callable:
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def cores() -> int:
-    """The processor cores that independent operations of a graph may use."""
-    chosen = tf.config.threading.get_inter_op_parallelism_threads()
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return chosen or available
+def available_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def row_shards(rows: int | None) -> tuple[int, str]:
@@ -45,5 +43,6 @@ def row_shards(rows: int | None) -> tuple[int, str]:
         return 1, "XLA runs the loops of one program one after the other"
     if tf.config.list_physical_devices("GPU"):
         return 1, "there is a GPU"
-    shards = max(1, min(cores(), (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
-    return shards, f"{cores()} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"
+    cores = tf.config.threading.get_inter_op_parallelism_threads() or available_cores()
+    shards = max(1, min(cores, (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
+    return shards, f"{cores} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"

@@ -11,8 +11,6 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from rnnapps.ops.execution import is_compiled_by_xla
-
 Tensors = Sequence[tf.Tensor]
 
 
@@ -90,59 +88,30 @@ class LSTMGates:
         i, f, g, o = split(P_t + R_t)
         c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
         h_t = sigmoid(o) * tanh(c_t)
-
-    Args:
-        recurrent_kernel: `(units, 4 * units)`.
-        states: s_0. Of both only the sizes count.
     """
 
     shares_gradient = True
-
-    def __init__(self, recurrent_kernel: tf.Tensor, states: Tensors):
-        units = recurrent_kernel.shape[0]
-        self._is_fused = states[1].dtype == recurrent_kernel.dtype == tf.float32 and not is_compiled_by_xla()
-        # What the fused gradient takes beside its inputs: nothing of it is read without peepholes but the sizes.
-        row = tf.zeros((units,))
-        self._sizes = {
-            "x": states[0][:, :0], "w": recurrent_kernel, "b": tf.zeros((4 * units,)),
-            "wci": row, "wcf": row, "wco": row,
-        }  # fmt: skip
 
     def forward(self, projected, recurrent, states, weights):
         z = projected + recurrent
         units = states[1].shape[-1]
         # One sigmoid over all columns, with those of g for nothing, is faster than a split before it.
-        s = tf.sigmoid(z)
-        i, f, _, o = tf.split(s, 4, axis=-1)
+        i, f, _, o = tf.split(tf.sigmoid(z), 4, axis=-1)
         g = tf.tanh(z[:, 2 * units : 3 * units])
         c = f * states[1] + i * g
-        return [o * tf.tanh(c), c], [s, g]
+        return [o * tf.tanh(c), c], [i, f, g, o]
 
     def backward(self, projected, kept, before, after, weights, d_after):
-        differentiate = self._fused if self._is_fused else self._plain
-        d_z, d_c = differentiate(kept, before, tf.tanh(after[1]), *d_after)
-        return d_z, d_z, [None, d_c], []
-
-    @staticmethod
-    def _plain(kept, before, tanh_c, d_h, d_c):
-        """The gradients with respect to P_t + R_t and to c_{t-1}."""
-        s, g = kept
-        i, f, _, o = tf.split(s, 4, axis=-1)
+        i, f, g, o = kept
+        d_h, d_c = d_after
+        tanh_c = tf.tanh(after[1])
         d_c = d_c + _tanh_gradient(tanh_c, d_h * o)
-        d_s = _sigmoid_gradient(s, tf.concat([d_c * g, d_c * before[1], tf.zeros_like(g), d_h * tanh_c], axis=-1))
-        d_i, d_f, _, d_o = tf.split(d_s, 4, axis=-1)
-        return tf.concat([d_i, d_f, _tanh_gradient(g, d_c * i), d_o], axis=-1), d_c * f
-
-    def _fused(self, kept, before, tanh_c, d_h, d_c):
-        """The same in one operation of stock TensorFlow, which XLA does not know; its columns are i, g, f, o."""
-        s, g = kept
-        i, f, _, o = tf.split(s, 4, axis=-1)
-        found = tf.raw_ops.LSTMBlockCellGrad(
-            **self._sizes, use_peephole=False, h_prev=before[0], cs_prev=before[1], cs=before[1],
-            i=i, f=f, o=o, ci=g, co=tanh_c, cs_grad=d_c, h_grad=d_h,
-        )  # fmt: skip
-        d_i, d_g, d_f, d_o = tf.split(found.dicfo, 4, axis=-1)
-        return tf.concat([d_i, d_f, d_g, d_o], axis=-1), found.cs_prev_grad
+        d_i = _sigmoid_gradient(i, d_c * g)
+        d_f = _sigmoid_gradient(f, d_c * before[1])
+        d_g = _tanh_gradient(g, d_c * i)
+        d_o = _sigmoid_gradient(o, d_h * tanh_c)
+        d_z = tf.concat([d_i, d_f, d_g, d_o], axis=-1)
+        return d_z, d_z, [None, d_c * f], []
 
 
 class GRUGates:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from rnnapps.ops.execution import is_compiled_by_xla
 from rnnapps.ops.gates import Gates
+from rnnapps.ops.projection import sum_of_rows
 
 # Fewer turns of the loop cost less bookkeeping, more than five steps a turn cost compile time for nothing (measured).
 _STEPS_PER_TURN = 5
@@ -95,81 +96,79 @@ class _Loop:
 
     def __init__(self, gates, projected, kernels, weights, mask, recurrent_mask):
         self.gates, self.kernels, self.weights, self.recurrent_mask = gates, kernels, weights, recurrent_mask
+        self.sequences = [projected] if mask is None else [projected, mask]
         self.time = _length(projected)
-        self.projected = _unstack(projected)
-        self.masks = () if mask is None else (_unstack(mask),)
         self.history: tuple = ()
         self.kept: tuple = ()
 
     def forward(self, start):
         """Runs the loop; returns the final states."""
 
-        def body(t, states, history, kept):
-            new, values = self._step(t, states)
-            if self.masks:
-                keep = self.masks[0].read(t)
+        def body(t, rows, states, history, kept):
+            new, values = self._step(rows[0], states)
+            for keep in rows[1:]:
                 new = [tf.where(keep, n, s) for n, s in zip(new, states, strict=True)]
             history = tuple(array.write(t + 1, state) for array, state in zip(history, new, strict=True))
             kept = tuple(array.write(t, value) for array, value in zip(kept, values, strict=True))
             return tuple(new), history, kept
 
         history = tuple(_array(state, self.time + 1).write(0, state) for state in start)
-        _, like = self._step(0, start)  # for shapes alone: a graph drops it
+        _, like = self._step(self.sequences[0][0], start)  # for shapes alone: a graph drops it
         kept = tuple(_array(value, self.time) for value in like)
-        states, history, kept = _repeat(self.time, body, start, history, kept)
+        states, history, kept = _over(self.sequences, body, start, history, kept)
         # `identity` tells TensorFlow that an array is used, though without a gradient nothing reads it.
         self.history, self.kept = (tuple(array.identity() for array in arrays) for arrays in (history, kept))
         return states
 
     def pack(self):
-        """All arrays that `backward` reads, as tensors."""
-        arrays = self.projected, self.masks, self.history, self.kept
-        return tf.nest.map_structure(lambda array: array.stack(), arrays)
+        """The arrays that `backward` reads, as tensors."""
+        return tf.nest.map_structure(lambda array: array.stack(), (self.history, self.kept))
 
     def unpack(self, packed):
         """Takes back what `pack` returned."""
-        self.projected, self.masks, self.history, self.kept = tf.nest.map_structure(_unstack, packed)
+        self.history, self.kept = tf.nest.map_structure(_unstack, packed)
 
-    def _step(self, t, states):
+    def _step(self, row, states):
         h = states[0] if self.recurrent_mask is None else states[0] * self.recurrent_mask
-        return self.gates.forward(self.projected.read(t), _recurrent(h, self.kernels), states, self.weights)
+        return self.gates.forward(row, _recurrent(h, self.kernels), states, self.weights)
 
     def backward(self, h_before, d_h, d_final):
         """Back-propagation through time; returns the gradients of P, U, u, s_0 and the weights."""
-        upstream = _unstack(d_h)
         transposed = tf.transpose(self.kernels[0]) if self.kernels else None
         two = bool(self.kernels) and not self.gates.shares_gradient  # dP and dR differ
 
-        def body(i, d_states, d_rows, d_recurrents, d_weights):
-            t = self.time - 1 - i
-            d_states = [d_states[0] + upstream.read(t), *d_states[1:]]
-            d_row, d_recurrent, d_states, more = self._step_gradient(t, d_states, transposed)
+        def body(t, rows, d_states, d_rows, d_recurrents, d_weights):
+            upstream, *rows = rows
+            d_states = [d_states[0] + upstream, *d_states[1:]]
+            d_row, d_recurrent, d_states, more = self._step_gradient(t, rows, d_states, transposed)
             d_rows = d_rows.write(t, d_row)
             d_recurrents = d_recurrents.write(t, d_recurrent) if two else d_recurrents
             return d_states, d_rows, d_recurrents, tuple(d + m for d, m in zip(d_weights, more, strict=True))
 
-        d_row, d_recurrent, _, _ = self._step_gradient(0, d_final, transposed)  # for shapes alone
-        d_rows = _array(d_row, self.time)
-        d_recurrents = _array(d_recurrent, self.time) if two else ()
-        d_weights = tuple(tf.zeros_like(weight) for weight in self.weights)
-        d_start, d_rows, d_recurrents, d_weights = _repeat(self.time, body, d_final, d_rows, d_recurrents, d_weights)
+        like = [sequence[0] for sequence in self.sequences]
+        d_row, d_recurrent, _, _ = self._step_gradient(0, like, d_final, transposed)  # for shapes alone
+        carry = (
+            d_final,
+            _array(d_row, self.time),
+            _array(d_recurrent, self.time) if two else (),
+            tuple(tf.zeros_like(weight) for weight in self.weights),
+        )
+        d_start, d_rows, d_recurrents, d_weights = _over([d_h, *self.sequences], body, *carry, backwards=True)
         d_projected = d_rows.stack()
         d_recurrent = d_recurrents.stack() if two else d_projected
         return [d_projected, *self._kernel_gradients(h_before, d_recurrent), *d_start, *d_weights]
 
-    def _step_gradient(self, t, d_after, transposed):
+    def _step_gradient(self, t, rows, d_after, transposed):
         """The gradients of P_t, R_t, s_{t-1} and the weights."""
+        row, *keeps = rows
         before = [array.read(t) for array in self.history]
         after = [array.read(t + 1) for array in self.history]
         kept = [array.read(t) for array in self.kept]
         d_new, d_skipped = list(d_after), None
-        if self.masks:
-            keep = self.masks[0].read(t)
+        for keep in keeps:
             d_new = [tf.where(keep, d, tf.zeros_like(d)) for d in d_after]
             d_skipped = [tf.where(keep, tf.zeros_like(d), d) for d in d_after]
-        d_row, d_recurrent, d_before, d_weights = self.gates.backward(
-            self.projected.read(t), kept, before, after, self.weights, d_new
-        )
+        d_row, d_recurrent, d_before, d_weights = self.gates.backward(row, kept, before, after, self.weights, d_new)
         if transposed is not None:
             d_h = _product(d_recurrent, transposed)
             d_h = d_h if self.recurrent_mask is None else d_h * self.recurrent_mask
@@ -183,8 +182,40 @@ class _Loop:
             return []
         kernel, *biases = self.kernels
         h_before = h_before if self.recurrent_mask is None else h_before * self.recurrent_mask
-        d_kernel = _sum_of_products(tf.cast(h_before, kernel.dtype), tf.cast(d_recurrent, kernel.dtype))
-        return [d_kernel, *(tf.reduce_sum(d_recurrent, axis=(0, 1)) for _ in biases)]
+        d_rows = tf.reshape(d_recurrent, (-1, kernel.shape[1]))
+        d_kernel = tf.matmul(_as_rows(h_before, kernel.dtype), tf.cast(d_rows, kernel.dtype), transpose_a=True)
+        return [d_kernel, *(sum_of_rows(d_rows) for _ in biases)]
+
+
+def _over(sequences, body, *carry, backwards=False):
+    """`carry = body(t, [sequence[t] for each], *carry)` for every step, several steps to a turn of the loop."""
+    times = _length(sequences[0])
+
+    def turn(steps):
+        def run(done, *carry):
+            first = times - done - steps if backwards else done
+            blocks = [_block(sequence, first, steps) for sequence in sequences]
+            for step in reversed(range(steps)) if backwards else range(steps):
+                carry = body(first + step, [block[step] for block in blocks], *carry)
+            return done + steps, *carry
+
+        return run
+
+    many = times - times % _STEPS_PER_TURN
+    done, *carry = tf.while_loop(lambda done, *_: done < many, turn(_STEPS_PER_TURN), (tf.constant(0), *carry))
+    if not isinstance(times, int):
+        _, *carry = tf.while_loop(lambda done, *_: done < times, turn(1), (done, *carry))
+    elif times > many:
+        _, *carry = turn(times - many)(many, *carry)
+    return carry
+
+
+def _block(sequence, first, steps):
+    """The rows `first` to `first + steps` of a sequence: views, where those of a TensorArray would be copies."""
+    begin = tf.stack([first] + [0] * (len(sequence.shape) - 1))
+    size = tf.concat([[steps], tf.shape(sequence)[1:]], 0)
+    block = tf.ensure_shape(tf.slice(sequence, begin, size), (steps, *sequence.shape[1:]))
+    return tf.unstack(block, num=steps)
 
 
 def _array(like, size):
@@ -199,25 +230,8 @@ def _length(sequence):
     return sequence.shape[0] if sequence.shape[0] is not None else tf.shape(sequence)[0]
 
 
-def _repeat(times, body, *carry):
-    """`carry = body(i, *carry)` for i from 0 to `times` - 1, several steps to a turn of the loop."""
-
-    def turn(steps):
-        def run(i, *carry):
-            for _ in range(steps):
-                carry = body(i, *carry)
-                i += 1
-            return i, *carry
-
-        return run
-
-    many = times - times % _STEPS_PER_TURN
-    i, *carry = tf.while_loop(lambda i, *_: i < many, turn(_STEPS_PER_TURN), (tf.constant(0), *carry))
-    if isinstance(times, int):
-        _, *carry = turn(times - many)(i, *carry)
-    else:
-        _, *carry = tf.while_loop(lambda i, *_: i < times, turn(1), (i, *carry))
-    return carry
+def _as_rows(sequence, dtype):
+    return tf.cast(tf.reshape(sequence, (-1, sequence.shape[-1])), dtype)
 
 
 def _recurrent(h, kernels):
@@ -232,10 +246,3 @@ def _recurrent(h, kernels):
 def _product(x, kernel):
     """A product in the dtype of the kernel, returned in that of `x`."""
     return tf.cast(tf.matmul(tf.cast(x, kernel.dtype), kernel), x.dtype)
-
-
-def _sum_of_products(left, right):
-    """sum_t left_t^T right_t over time and batch: `(T, B, M)`, `(T, B, N)` -> `(M, N)`, one matrix product."""
-    left = tf.reshape(left, (-1, left.shape[-1]))
-    right = tf.reshape(right, (-1, right.shape[-1]))
-    return tf.matmul(left, right, transpose_a=True)

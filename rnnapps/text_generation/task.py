@@ -127,9 +127,7 @@ def _learnt(config: Config) -> str:
 
 def _loop(run: Run, config: Config, corpus: Corpus, console: Console) -> Loop:
     network = _network(config, corpus, dtype=config.precision)
-    trainer = CarriedStateTrainer(
-        network, config.batch_size, config.clip, config.clip_at, config.loss, runtime.row_shards(config.batch_size)
-    )
+    trainer = CarriedStateTrainer(network, config.batch_size, config.clip, config.clip_at, config.loss)
     trainer.compile(optimizer(config.optimizer, config.learning_rate, config.weight_decay), jit_compile=False)
     # The same weights in float32 and with random numbers of its own: what is kept, validated and sampled from.
     model = _network(config, corpus)

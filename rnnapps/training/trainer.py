@@ -24,8 +24,6 @@ class CarriedStateTrainer(keras.Model):
             together) or "none".
         clip_at: What is too large.
         reduction: "mean" is over the window's tokens; "sum" is over time, and the mean over rows.
-        row_shards: The rows are cut into as many parts, whose graphs are independent and so run on a core each.
-            A part on one core is faster than a whole batch whose every small product waits for a second core.
 
     `fit` logs `loss` (nats per token), `gradient_norm` (before clipping) and `clipped` (1 where clipping changed a
     gradient of this update, else 0).
@@ -38,12 +36,10 @@ class CarriedStateTrainer(keras.Model):
         clip: Clip = "none",
         clip_at: float = 1.0,
         reduction: Literal["mean", "sum"] = "mean",
-        row_shards: int = 1,
     ):
         super().__init__(name="trainer")
         self.network = network
         self.clip, self.clip_at, self.reduction = clip, clip_at, reduction
-        self.row_shards = row_shards if batch_size % row_shards == 0 else 1
         self.carried = {
             name: self.add_weight(shape=(batch_size, tensor.shape[-1]), initializer="zeros", trainable=False, name=name)
             for name, tensor in network.input.items()
@@ -64,7 +60,9 @@ class CarriedStateTrainer(keras.Model):
         keep = tf.cast(~inputs["reset"], tf.float32)[:, None]
         rows = {"tokens": inputs["tokens"], **{name: state * keep for name, state in self.carried.items()}}
         with tf.GradientTape() as tape:
-            nats, states = self._nats(rows, targets, weights)
+            outputs = self.network(rows, training=True)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs["logits"])
+            nats = tf.reduce_sum(each * weights)
             tokens = tf.reduce_sum(weights)
             rows_or_tokens = tokens if self.reduction == "mean" else tf.cast(tf.shape(weights)[0], tf.float32)
             loss = nats / tf.maximum(rows_or_tokens, 1.0)
@@ -72,26 +70,8 @@ class CarriedStateTrainer(keras.Model):
         gradients, norm, clipped = _clip(tape.gradient(loss, trained), self.clip, self.clip_at)
         self.optimizer.apply(gradients, trained)
         for name, state in self.carried.items():
-            state.assign(tf.cast(states[name], state.dtype))
+            state.assign(tf.cast(outputs[name], state.dtype))
         return {"loss": nats / tf.maximum(tokens, 1.0), "gradient_norm": norm, "clipped": clipped}
-
-    def _nats(self, rows, targets, weights):
-        """The summed cross-entropy of all targets, and the states after the window."""
-        shards = zip(*(_split(part, self.row_shards) for part in (rows, targets, weights)), strict=True)
-        total, after = [], []
-        for shard, shard_targets, shard_weights in shards:
-            outputs = self.network(shard, training=True)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(shard_targets, outputs["logits"])
-            total.append(tf.reduce_sum(nats * shard_weights))
-            after.append(outputs)
-        return tf.add_n(total), {name: tf.concat([o[name] for o in after], 0) for name in self.carried}
-
-
-def _split(tensors, shards):
-    if isinstance(tensors, dict):
-        parts = {name: tf.split(tensor, shards) for name, tensor in tensors.items()}
-        return [{name: parts[name][i] for name in parts} for i in range(shards)]
-    return tf.split(tensors, shards)
 
 
 def _clip(gradients, clip: Clip, limit: float):

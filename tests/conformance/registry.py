@@ -14,6 +14,11 @@ from rnnapps import cells
 UNITS = 5
 
 
+def normal(what: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of `what`: "inputs", "states/0" (and so on), or the name of a weight."""
+    return rng.normal(0, 1 if what == "inputs" or what.startswith("states/") else 0.6, shape)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A public cell.
@@ -22,11 +27,15 @@ class Entry:
         make: Makes one, not built, of `UNITS` units; takes the keyword arguments of any layer (`dtype`, `name`).
         oracle: `(x, states, weights by name) -> (output, new states)`, in NumPy.
         features: Size of its input: the last axis, or all axes but the batch's and time's.
+        draw: Makes inputs, states and weights where not all values make sense, as `normal` does.
+        is_smooth: False where the gradient is no derivative (steps, straight-through estimates).
     """
 
     make: Callable[..., Any]
     oracle: Callable[[np.ndarray, list[np.ndarray], dict[str, np.ndarray]], tuple[np.ndarray, list[np.ndarray]]]
     features: int | tuple[int, ...] = 3
+    draw: Callable[[str, np.random.Generator, tuple[int, ...]], np.ndarray] = normal
+    is_smooth: bool = True
 
 
 def _simple_rnn(x, states, weights):
@@ -44,9 +53,30 @@ def _lstm(x, states, weights):
     return h, [h, c]
 
 
+def _slstm(what, rng, shape):
+    """States as the cell leaves them: n at least 1, c not larger."""
+    if what == "states/1":
+        return rng.uniform(-1, 1, shape)
+    return 1 + rng.exponential(size=shape) if what == "states/2" else normal(what, rng, shape)
+
+
 ENTRIES: dict[str, Entry] = {
     "SimpleRNNCell": Entry(lambda **kw: cells.SimpleRNNCell(UNITS, **kw), _simple_rnn),
     "GRUCell": Entry(lambda **kw: cells.GRUCell(UNITS, **kw), _gru),
     "LSTMCell": Entry(lambda **kw: cells.LSTMCell(UNITS, **kw), _lstm),
     "CoupledLSTMCell": Entry(lambda **kw: cells.CoupledLSTMCell(UNITS, **kw), reference.coupled_lstm_step),
+    "PeepholeLSTMCell": Entry(lambda **kw: cells.PeepholeLSTMCell(UNITS, **kw), reference.peephole_lstm_step),
+    "ProjectedLSTMCell": Entry(lambda **kw: cells.ProjectedLSTMCell(UNITS, 3, **kw), reference.projected_lstm_step),
+    "LayerNormLSTMCell": Entry(lambda **kw: cells.LayerNormLSTMCell(UNITS, **kw), reference.layer_norm_lstm_step),
+    "LayerNormGRUCell": Entry(lambda **kw: cells.LayerNormGRUCell(UNITS, **kw), reference.layer_norm_gru_step),
+    "IndRNNCell": Entry(lambda **kw: cells.IndRNNCell(UNITS, **kw), reference.ind_rnn_step),
+    "IRNNCell": Entry(lambda **kw: cells.IRNNCell(UNITS, **kw), reference.irnn_step),
+    "UGRNNCell": Entry(lambda **kw: cells.UGRNNCell(UNITS, **kw), reference.ugrnn_step),
+    "SLSTMCell": Entry(lambda **kw: cells.SLSTMCell(UNITS, **kw), reference.slstm_step, draw=_slstm),
+    "MinGRUCell": Entry(lambda **kw: cells.MinGRUCell(UNITS, **kw), reference.min_gru_step),
+    "MinLSTMCell": Entry(lambda **kw: cells.MinLSTMCell(UNITS, **kw), reference.min_lstm_step),
+    "SRUCell": Entry(lambda **kw: cells.SRUCell(UNITS, **kw), reference.sru_step),
+    "QRNNCell": Entry(lambda **kw: cells.QRNNCell(UNITS, **kw), reference.qrnn_step),
+    "RGLRUCell": Entry(lambda **kw: cells.RGLRUCell(UNITS, **kw), reference.rg_lru_step),
+    "MLSTMCell": Entry(lambda **kw: cells.MLSTMCell(6, heads=2, **kw), reference.mlstm_step),
 }

@@ -58,6 +58,22 @@ def test_median_of_an_even_number_of_rounds_is_between():
     assert result.median_seconds == 2.5
 
 
+def test_warm_runs_are_not_measured_and_the_check_comes_before_all_rounds():
+    machine = Machine()
+    contenders = [machine.contender("a", 5, [70, 80, 1, 90, 90, 3]), machine.contender("b", 5, [60, 50, 2, 50, 50, 6])]
+    a, b = bench.interleave(contenders, 2, machine.clock, warm=2, check=lambda: machine.log.append("check"))
+    runs = [("run", "a")] * 3 + [("run", "b")] * 3
+    assert machine.log == [("setup", "a"), ("setup", "b"), "check", *runs, *runs]
+    assert a.seconds == (1, 3) and b.seconds == (2, 6) and a.setup_seconds == 5
+
+
+def test_a_failed_check_times_nothing():
+    machine = Machine()
+    with pytest.raises(ZeroDivisionError):
+        bench.interleave([machine.contender("a", 0, [1])], 1, machine.clock, check=lambda: 1 // 0)
+    assert machine.log == [("setup", "a")]
+
+
 @pytest.mark.parametrize(("names", "rounds"), [("ab", 0), ("aa", 1), ("", 1)])
 def test_what_cannot_be_compared(names, rounds):
     machine = Machine()

@@ -155,9 +155,9 @@ class Recorder(keras.callbacks.Callback):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def fitted(row_shards, updates=6, **options):
+def fitted(updates=6):
     """Several updates through Keras' own `fit`."""
-    model = trainer(optimizer=keras.optimizers.Adam(0.05), row_shards=row_shards, **options)
+    model = trainer(optimizer=keras.optimizers.Adam(0.05))
     model.run_eagerly = False
     parts = [batch(seed, reset=range(ROWS) if seed == 0 else (seed % ROWS,), padded=(2,)) for seed in range(updates)]
     stacked = tf.nest.map_structure(lambda *rows: tf.stack(rows), *parts)
@@ -166,21 +166,8 @@ def fitted(row_shards, updates=6, **options):
     return model, recorder.logs
 
 
-def test_row_shards_change_nothing_but_the_speed():
-    options = {"clip": "global_norm", "clip_at": 0.3, "embedding": 3}
-    (one, logs), (two, logs_of_two) = fitted(1, **options), fitted(2, **options)
-    assert two.row_shards == 2 and len(logs) == len(logs_of_two) == 6
-    for ours, theirs in zip(logs_of_two, logs, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
-    assert any(log["clipped"] for log in logs)
-    for ours, theirs in zip(values(two), values(one), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
-    for name, state in carried(one).items():
-        np.testing.assert_allclose(carried(two)[name], state, rtol=1e-3, atol=1e-4)
-
-
 def test_fit_is_the_eager_step_compiled():
-    model, logs = fitted(1)
+    model, logs = fitted()
     eager = trainer(optimizer=keras.optimizers.Adam(0.05))
     losses = []
     for seed in range(6):
@@ -190,7 +177,3 @@ def test_fit_is_the_eager_step_compiled():
     np.testing.assert_allclose([log["loss"] for log in logs], losses, rtol=1e-4)
     for ours, theirs in zip(values(model), values(eager), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
-
-
-def test_rows_that_cannot_be_shared_out_stay_together():
-    assert trainer(row_shards=3).row_shards == 1
