@@ -217,15 +217,16 @@ def sru_step(x, states, weights):
 def qrnn_step(x, states, weights):
     """The quasi-recurrent network with fo-pooling (Bradbury et al., 2016); gates in order z, f, o.
 
-    With p the previous input times W_1, where there is such a weight:
+    With p the parts of the previous input times W_1, where there is such a weight:
     z, f, o = tanh, sigmoid, sigmoid of the parts of p + x W_2 + b
     c' = f c + (1 - f) z
     h' = o c'
     """
     c, *p = states
-    z, f, o = np.split(sum(p) + x @ weights["kernel"] + weights["bias"], 3, axis=1)
+    gates = x @ weights["kernel"] + weights["bias"]
+    z, f, o = np.split(gates + np.concatenate(p, axis=1) if p else gates, 3, axis=1)
     c = sigmoid(f) * c + (1 - sigmoid(f)) * np.tanh(z)
-    return sigmoid(o) * c, [c, x @ weights["previous_kernel"]] if p else [c]
+    return sigmoid(o) * c, [c, *(np.split(x @ weights["previous_kernel"], 3, axis=1) if p else [])]
 
 
 def rg_lru_step(x, states, weights):

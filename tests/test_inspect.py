@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from rnnapps import cells, layers
-from rnnapps.cells.min_gru import MinGRUCell
 from rnnapps.inspect import gradient_flow
 
 BATCH, TIME, FEATURES, UNITS = 3, 7, 2, 4
@@ -20,7 +19,7 @@ MAKERS = {
     "GRU": lambda **kw: layers.GRU(UNITS, **kw),
     "LSTM": lambda **kw: layers.LSTM(UNITS, **kw),
     "coupled": lambda **kw: layers.Unroll(cells.CoupledLSTMCell(UNITS), **kw),
-    "minGRU": lambda **kw: layers.Unroll(MinGRUCell(UNITS), **kw),
+    "minGRU": lambda **kw: layers.Unroll(cells.MinGRUCell(UNITS), **kw),
     "keras cell": lambda **kw: layers.Unroll(keras.layers.GRUCell(UNITS, reset_after=False), **kw),
     "no recurrent kernel": lambda **kw: layers.Unroll(DecayCell(), **kw),
     "stack": lambda **kw: layers.Unroll([cells.GRUCell(UNITS), cells.LSTMCell(3)], **kw),

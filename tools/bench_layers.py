@@ -269,30 +269,25 @@ def measure(
 def _measure_row(options: argparse.Namespace, ways: Sequence[Way]) -> tuple[float, list[Result]]:
     found: list[float] = []
     contenders = [Contender(way.name, way.setup, way.compute) for way in ways]
-    limit = AGREE[options.precision]
-    results = interleave(
-        contenders, options.rounds, warm=options.warm, check=lambda: found.append(compare(ways, limit))
-    )
+
+    def check() -> None:
+        found.append(compare(ways, AGREE[options.precision]))
+
+    results = interleave(contenders, options.rounds, warm=options.warm, check=check)
     return found[0], results
 
 
 def _described(options: argparse.Namespace, row: Row) -> str:
     sizes = f"batch {row.batch}, {row.steps} steps, input {row.features}, {row.units} units, layers {row.layers}"
-    threads = f"{options.threads} threads" if options.threads else "default threads"
-    dtypes = (
-        "" if options.precision == "float32" else f"; {OURS} and products in {options.precision}, others in float32"
-    )
-    return f"{sizes}; {threads}{dtypes}"
+    half = "" if options.precision == "float32" else f"; {OURS} and products: {options.precision}, others: float32"
+    return f"{sizes}; {options.threads or 'default'} threads{half}"
 
 
 def table(results: Sequence[Result], rivals: Sequence[str]) -> str:
     """Milliseconds, and how many times as fast each way is as each rival, the faster one of its forms."""
     width = max(len(result.name) for result in results)
-    best = {}
-    for rival in rivals:
-        forms = [result.median_seconds for result in results if result.name.partition(",")[0] == rival]
-        if forms:
-            best[rival] = min(forms)
+    forms = {rival: [r.median_seconds for r in results if r.name.partition(",")[0] == rival] for rival in rivals}
+    best = {rival: min(seconds) for rival, seconds in forms.items() if seconds}
     columns = "".join(f"  {'x ' + rival:>9}" for rival in best)
     lines = [f"{'':{width}}  {'median ms':>10}  {'fastest':>8}  {'slowest':>8}  {'setup s':>7}{columns}"]
     for r in results:

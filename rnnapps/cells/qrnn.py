@@ -13,8 +13,8 @@ class QRNNCell(LinearCell):
         c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(z)
         h_t = sigmoid(o) * c_t
 
-    With window=2 the previous input is a state, in the form in which it counts: p_t = x_t W_1. (The size of a state has
-    to be known before the input's is.) Zeros stand for the input before the first.
+    With window=2 the previous input is in the state, in the form in which it counts: p_t = x_t W_1, a part for each
+    gate. (The size of a state has to be known before the input's is.) Zeros stand for the input before the first.
 
     Args:
         units: Int > 0. Size of `h` and of `c`.
@@ -24,10 +24,10 @@ class QRNNCell(LinearCell):
 
     Call arguments:
         inputs: `(batch, features)`.
-        states: `[c]`, `(batch, units)`; with window=2 `[c, p]`, the latter `(batch, 3 * units)`.
+        states: `[c]`, `(batch, units)`; with window=2 `[c, p_z, p_f, p_o]`, each `(batch, units)`.
 
     Returns:
-        `h_t` of shape `(batch, units)`, and the new `[c_t]` or `[c_t, p_t]`.
+        `h_t` of shape `(batch, units)`, and the new states.
 
     Weights: `kernel (features, 3 * units)`, which is W_2, `bias (3 * units,)`, and with window=2
     `previous_kernel (features, 3 * units)`, which is W_1. Gate order z, f, o.
@@ -46,7 +46,7 @@ class QRNNCell(LinearCell):
 
     @property
     def state_size(self):
-        return [self.units, 3 * self.units] if self.window == 2 else [self.units]
+        return [self.units] * (4 if self.window == 2 else 1)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -56,14 +56,12 @@ class QRNNCell(LinearCell):
             )
 
     def carried(self, inputs):
-        if self.window == 1:
-            return []
-        return [ops.concatenate(self.products(inputs, self.previous_kernel), axis=-1)]
+        return self.products(inputs, self.previous_kernel) if self.window == 2 else []
 
     def coefficients(self, inputs, before):
         gates = self.project(inputs)
         if before:
-            gates = [new + old for new, old in zip(gates, ops.split(before[0], 3, axis=-1), strict=True)]
+            gates = [new + old for new, old in zip(gates, before, strict=True)]
         z, f, o = gates
         keep = ops.sigmoid(f)
         return keep, (1 - keep) * self.activation(z), ops.sigmoid(o)

@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from rnnapps import cells, layers
-from rnnapps.cells.min_gru import MinGRUCell
 from rnnapps.inspect.flow import GradientFlow, gradient_flow
 
 # Within 5 % of 1 a step, which over 60 steps still leaves a twentieth.
@@ -135,5 +134,5 @@ _CELLS: dict[str, tuple[Callable[..., Any], Callable[[np.ndarray, int, float], N
     "SimpleRNN": (cells.SimpleRNNCell, _no_gate),
     "GRU": (cells.GRUCell, _gru_gate),
     "LSTM": (cells.LSTMCell, _lstm_gate),
-    "minGRU": (MinGRUCell, _min_gru_gate),
+    "minGRU": (cells.MinGRUCell, _min_gru_gate),
 }

@@ -85,9 +85,9 @@ class AutomaticGates:
 class LSTMGates:
     """The gates of an LSTM with tanh and sigmoid, in the order i, f, g, o.
 
-        i, f, g, o = split(P_t + R_t)
-        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
-        h_t = sigmoid(o) * tanh(c_t)
+    i, f, g, o = split(P_t + R_t)
+    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+    h_t = sigmoid(o) * tanh(c_t)
     """
 
     shares_gradient = True

@@ -201,9 +201,14 @@ def _over(sequences, body, *carry, backwards=False):
 
         return run
 
-    many = times - times % _STEPS_PER_TURN
-    done, *carry = tf.while_loop(lambda done, *_: done < many, turn(_STEPS_PER_TURN), (tf.constant(0), *carry))
-    if not isinstance(times, int):
+    is_known = isinstance(times, int)
+    # XLA learns an unknown length later, and then wants it to be a turn at least.
+    steps = _STEPS_PER_TURN if is_known or not is_compiled_by_xla() else 1
+    many = times - times % steps
+    done = tf.constant(0)
+    if not (is_known and many == 0):
+        done, *carry = tf.while_loop(lambda done, *_: done < many, turn(steps), (done, *carry))
+    if not is_known:
         _, *carry = tf.while_loop(lambda done, *_: done < times, turn(1), (done, *carry))
     elif times > many:
         _, *carry = turn(times - many)(many, *carry)

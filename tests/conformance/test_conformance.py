@@ -34,14 +34,8 @@ def case(name):
 
 
 @pytest.fixture(autouse=True)
-def short_turns(monkeypatch):
-    """Several turns of the engine's loop, and steps left over, in few steps: they take less time to compile."""
-    monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 2)
-
-
-@pytest.fixture
-def shortest_turns(monkeypatch, short_turns):
-    """For XLA, which takes a second or two for each copy of a step."""
+def one_step_a_turn(monkeypatch):
+    """Each step that a turn of the engine's loop holds costs time to trace and compile, and is no cell's business."""
     monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 1)
 
 
@@ -174,20 +168,21 @@ def test_known_sizes_without_a_mask(case):
 
 
 @every_cell
-def test_eager_is_traced(case):
+def test_eager_is_traced(case, monkeypatch):
+    monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 3)  # eager operations are not compiled: two turns and a step
     tensors = case.tensors(mask=MASKS["left"])
     assert_same(case.gradients(case.engine, *tensors), case.traced_engine(*tensors))
 
 
 @every_cell
-def test_compiled_by_xla_is_the_same(case, shortest_turns):
+def test_compiled_by_xla_is_the_same(case):
     tensors = case.tensors(mask=MASKS["inner"])
     compiled = case.function(case.engine, BATCH, TIME, jit_compile=True)
     assert_same(compiled(*tensors), case.traced_engine(*tensors))
 
 
 @every_cell
-def test_loop_compiled_by_xla_is_the_same(case, shortest_turns):
+def test_loop_compiled_by_xla_is_the_same(case):
     layer = case.unroll(execution="xla")
     x, start, mask = tensors = case.tensors(mask=MASKS["left"])
     if is_three_part(case):
@@ -270,7 +265,7 @@ def test_mixed_precision_keeps_weights_in_float32(name):
 
 
 @every_cell
-def test_a_model_trains_compiled_and_comes_back_from_its_file(case, tmp_path, shortest_turns):
+def test_a_model_trains_compiled_and_comes_back_from_its_file(case, tmp_path):
     layer = Unroll(case.make(), return_sequences=True)
     model = keras.Sequential([keras.Input((None, *case.features)), layer])
     model.compile("sgd", "mse", jit_compile=True)

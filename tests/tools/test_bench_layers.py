@@ -152,7 +152,7 @@ def test_without_pytorch(run, without_torch, capsys):
 def test_half_precision_is_that_of_rnnapps_alone(run, without_torch, capsys):
     status, figures = run("train", "--rows", "3,6,2,5,1", "--precision", "mixed_bfloat16")
     assert status == 0 and 1e-4 < figures["rows"][0]["difference"] < 0.1
-    assert "rnnapps and products in mixed_bfloat16, others in float32" in capsys.readouterr().out
+    assert "rnnapps and products: mixed_bfloat16, others: float32" in capsys.readouterr().out
 
 
 def test_work_that_differs_is_not_timed(run, without_torch, monkeypatch, capsys):
