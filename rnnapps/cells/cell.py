@@ -20,12 +20,19 @@ class GatedCell:
 
     A cell provides `kernel`, `recurrent_kernel` (or None: no recurrent projection), `bias` (or None), and
 
-    - `gates(projected, recurrent, states, weights)`: pointwise; returns the new states, the output first.
+    - `gates(projected, recurrent, states, weights)`: pointwise; returns the new states, h first.
     - `gate_weights()`: what else `gates` uses, such as peepholes; none by default.
     - `input_bias()`, `recurrent_bias()`: the parts of `bias` that join either projection, or None.
     - `is_three_part(training)`: whether `call` has this form with the present options.
     - `loop_gates()`: the gates as the loop takes them; by default `gates`, differentiated automatically.
+    - `loop_inputs(inputs, training)`: what `project` gets: by default one sequence, with dropout.
+    - `outputs(h, inputs)`: the output, where it is not h.
+
+    Attributes:
+        leaves_dropout: Whether `call` leaves dropout to the layer, which applies `drop_inputs` before its loop.
     """
+
+    leaves_dropout = False
 
     # What the Keras cell beside this mixin has.
     compute_dtype: str
@@ -35,6 +42,7 @@ class GatedCell:
     recurrent_kernel: Any
     bias: Any
     get_dropout_mask: Callable
+    get_recurrent_dropout_mask: Callable
     gates: Callable
 
     @property
@@ -43,21 +51,31 @@ class GatedCell:
         return "float64" if self.compute_dtype == "float64" else "float32"
 
     def is_three_part(self, training: bool) -> bool:
-        """False where dropout differs by gate: those options run step by step."""
-        drops_by_gate = getattr(self, "implementation", 2) == 1 and self.dropout > 0
-        return not (training and (self.recurrent_dropout > 0 or drops_by_gate))
+        return True
 
-    def drop_inputs(self, inputs, training: bool):
-        """`inputs (batch, time, features)` times the dropout mask of this sequence, the same at every step."""
+    def loop_inputs(self, inputs, training: bool) -> list:
+        """The sequences, each `(batch, time, ...)`, that `project` takes: `inputs` times the dropout mask.
+
+        A mask is the same at every step. Where there is one for each gate, as in a Keras cell with recurrent dropout,
+        there is a sequence for each gate.
+        """
         if not (training and self.dropout > 0):
-            return inputs
-        mask = self.get_dropout_mask(inputs[:, 0, :])
-        return inputs * ops.expand_dims(mask, 1)
+            return [inputs]
+        return [inputs * ops.expand_dims(mask, 1) for mask in _as_list(self.get_dropout_mask(inputs[:, 0]))]
 
-    def project(self, inputs):
+    def project(self, *inputs):
         """`x W + b` for any leading axes, in the dtype of the gates."""
-        kernel = ops.cast(self.kernel, self.compute_dtype)
-        return projection.project(inputs, kernel, self.input_bias(), self.gate_dtype)
+        kernel, bias = ops.cast(self.kernel, self.compute_dtype), self.input_bias()
+        if len(inputs) == 1:
+            return projection.project(inputs[0], kernel, bias, self.gate_dtype)
+        kernels = ops.split(kernel, len(inputs), axis=-1)
+        biases = [None] * len(inputs) if bias is None else ops.split(bias, len(inputs))
+        gates = zip(inputs, kernels, biases, strict=True)
+        return ops.concatenate([projection.project(x, k, b, self.gate_dtype) for x, k, b in gates], axis=-1)
+
+    def outputs(self, h, inputs):
+        """The output, from h and what `project` got, for any leading axes."""
+        return h
 
     def loop_gates(self) -> Gates:
         return AutomaticGates(self.gates)
@@ -65,15 +83,20 @@ class GatedCell:
     def gate_weights(self) -> list:
         return []
 
-    def recurrent_weights(self):
+    def recurrent_weights(self, training=False):
         """The recurrent kernel, in the dtype of the matrix products, and the bias that joins its product."""
         if self.recurrent_kernel is None:
             return None, None
         return ops.cast(self.recurrent_kernel, self.compute_dtype), self.recurrent_bias()
 
     def recurrent_mask(self, state, training: bool):
-        """What h_{t-1} is multiplied by before the recurrent projection, the same at every step; None for nothing."""
-        return None
+        """What h_{t-1} is multiplied by before the recurrent projection, the same at every step; None for nothing.
+
+        `(batch, n * units)` where there are n masks, one for each gate.
+        """
+        if not (training and self.recurrent_dropout > 0):
+            return None
+        return ops.concatenate(_as_list(self.get_recurrent_dropout_mask(state)), axis=-1)
 
     def input_bias(self):
         return None if self.bias is None else ops.cast(self.bias, self.gate_dtype)
@@ -101,6 +124,7 @@ class Cell(GatedCell, keras.layers.Layer):
     """
 
     gate_count = 1
+    leaves_dropout = True
 
     def __init__(
         self,
@@ -150,8 +174,15 @@ class Cell(GatedCell, keras.layers.Layer):
             shape=(self.units, width), initializer=self.recurrent_initializer, name="recurrent_kernel"
         )
 
-    def is_three_part(self, training):
-        return True
+    def drop_inputs(self, inputs, training):
+        """`inputs (batch, time, ...)` times the dropout mask of this sequence, the same at every step."""
+        if not (training and self.dropout > 0):
+            return inputs
+        mask = keras.random.dropout(ops.ones_like(inputs[:, :1]), self.dropout, seed=self.seed_generator)
+        return inputs * mask
+
+    def loop_inputs(self, inputs, training):
+        return [self.drop_inputs(inputs, training)]
 
     def call(self, inputs, states, training=False):
         """One step, without dropout."""
@@ -169,12 +200,7 @@ class Cell(GatedCell, keras.layers.Layer):
     def get_initial_state(self, batch_size=None):
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
 
-    def get_dropout_mask(self, like):
-        return keras.random.dropout(ops.ones_like(like), self.dropout, seed=self.seed_generator)
-
-    def recurrent_mask(self, state, training):
-        if not (training and self.recurrent_dropout > 0):
-            return None
+    def get_recurrent_dropout_mask(self, state):
         return keras.random.dropout(ops.ones_like(state), self.recurrent_dropout, seed=self.seed_generator)
 
     def get_config(self):
@@ -189,6 +215,10 @@ class Cell(GatedCell, keras.layers.Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "seed": self.seed,
         }
+
+
+def _as_list(masks):
+    return masks if isinstance(masks, list) else [masks]
 
 
 def register(cls):

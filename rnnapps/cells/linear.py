@@ -35,6 +35,7 @@ class LinearCell(keras.layers.Layer):
     """
 
     gate_count = 1
+    leaves_dropout = True
     # How many of the gates, from the first, have a bias; None stands for all.
     biased_gates: int | None = None
 

@@ -65,8 +65,8 @@ class SLSTMCell(ForgetBiasCell):
     def build_recurrent_kernel(self, width):
         super().build_recurrent_kernel(width // self.heads)
 
-    def recurrent_weights(self):
-        kernel, bias = super().recurrent_weights()
+    def recurrent_weights(self, training=False):
+        kernel, bias = super().recurrent_weights(training)
         if self.heads == 1:
             return kernel, bias
         size = self.units // self.heads

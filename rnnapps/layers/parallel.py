@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from rnnapps.layers.masking import hold, masked_outputs
 from rnnapps.ops.linear_recurrence import linear_recurrence
 
 
@@ -28,7 +29,7 @@ def run(cell, inputs, states, mask=None, go_backwards=False, zero_output_for_mas
     if go_backwards:
         inputs = ops.flip(inputs, 0)
         mask = None if mask is None else ops.flip(mask, 0)
-    left = [_hold(new, mask, start) for new, start in zip(cell.carried(inputs), states[1:], strict=True)]
+    left = [hold(new, mask, start) for new, start in zip(cell.carried(inputs), states[1:], strict=True)]
     before = [ops.concatenate([start[None], new[:-1]]) for new, start in zip(left, states[1:], strict=True)]
     a, b, rest = cell.coefficients(inputs, before)
     if mask is not None:
@@ -36,24 +37,5 @@ def run(cell, inputs, states, mask=None, go_backwards=False, zero_output_for_mas
     sequence, last = linear_recurrence(a, b, states[0])
     outputs = cell.output(sequence, rest)
     if mask is not None:
-        outputs = _masked_outputs(outputs, mask, zero_output_for_mask, is_held=rest is None)
+        outputs = masked_outputs(outputs, mask, zero_output_for_mask, is_held=rest is None)
     return outputs[-1], ops.transpose(outputs, (1, 0, 2)), [last, *(new[-1] for new in left)]
-
-
-def _masked_outputs(outputs, mask, zero, is_held):
-    """The outputs with those of masked steps replaced: by zeros, or by the last one, which at first is zeros too."""
-    if zero:
-        return ops.where(mask, outputs, ops.zeros_like(outputs))
-    if is_held:  # outputs of the state alone, which a masked step keeps
-        seen = ops.cumsum(ops.cast(mask, "int32"), axis=0) > 0
-        return ops.where(seen, outputs, ops.zeros_like(outputs))
-    return _hold(outputs, mask, ops.zeros_like(outputs[0]))
-
-
-def _hold(sequence, mask, start):
-    """The values of unmasked steps, each held over the masked ones that follow; `start` before the first."""
-    if mask is None:
-        return sequence
-    # Holding a value is a linear recurrence as well: s_t = 0 s_{t-1} + x_t, and 1 s_{t-1} + 0 where masked.
-    zeros, ones = ops.zeros_like(sequence), ops.ones_like(sequence)
-    return linear_recurrence(ops.where(mask, zeros, ones), ops.where(mask, sequence, zeros), start)[0]

@@ -4,9 +4,10 @@ import itertools
 import keras
 from keras import ops, tree
 
-from rnnapps.cells.cell import Cell, GatedCell, register
+from rnnapps.cells.cell import GatedCell, register
 from rnnapps.cells.linear import LinearCell
 from rnnapps.layers import parallel
+from rnnapps.layers.masking import masked_outputs
 from rnnapps.ops import execution, recurrence
 
 _EXECUTIONS = ("auto", "scan", "xla", "loop")
@@ -18,7 +19,7 @@ class Unroll(keras.layers.RNN):
 
     A cell in three-part form (`GatedCell`) is projected for all steps before the loop and back-propagated by hand; a
     `LinearCell` is solved for all steps at once, without a loop; any other cell, and the options that break that form
-    (recurrent dropout while training, `unroll=True`), run on Keras' own loop. Outputs, states, masks and gradients are
+    (`reset_after=False` of a GRU, `unroll=True`), run on Keras' own loop. Outputs, states, masks and gradients are
     those of `keras.layers.RNN` either way.
 
     Args:
@@ -79,19 +80,22 @@ class Unroll(keras.layers.RNN):
         reason = self._reason_for_loop(training)
         if reason:
             return self._keras_loop(sequences, initial_state, mask, training, reason)
-        inputs = self.cell.drop_inputs(sequences, training)
-        if isinstance(self.cell, LinearCell):
+        cell = self.cell
+        if isinstance(cell, LinearCell):
             self._execution_reason = "parallel: the cell's recurrence is linear"
-            return parallel.run(self.cell, inputs, initial_state, mask, self.go_backwards, self.zero_output_for_mask)
-        states = [ops.cast(state, self.cell.gate_dtype) for state in initial_state]
-        recurrent_mask = self.cell.recurrent_mask(states[0], training)
-        if inputs.shape[1] == 1 and mask is None and recurrent_mask is None:
+            inputs = cell.drop_inputs(sequences, training)
+            return parallel.run(cell, inputs, initial_state, mask, self.go_backwards, self.zero_output_for_mask)
+        inputs = cell.loop_inputs(sequences, training)
+        states = [ops.cast(state, cell.gate_dtype) for state in initial_state]
+        kernels = cell.recurrent_weights(training)
+        recurrent_mask = cell.recurrent_mask(states[0], training)
+        if sequences.shape[1] == 1 and mask is None and recurrent_mask is None:
             self._execution_reason = "one step: there is no loop"
-            return self._single_step(inputs, states)
-        shards, why = execution.row_shards(inputs.shape[0])
+            return self._single_step(inputs, states, kernels)
+        shards, why = execution.row_shards(sequences.shape[0])
         self._execution_reason = f"{'xla' if self.execution == 'xla' else 'scan'}: rows in {shards} loops ({why})"
         run = self._compiled() if self.execution == "xla" else self._run
-        parts = [run(*rows) for rows in _cut(shards, inputs, states, mask, recurrent_mask)]
+        parts = [run(kernels, *rows) for rows in _cut(shards, inputs, states, mask, recurrent_mask)]
         return tree.map_structure(lambda *rows: ops.concatenate(rows) if len(rows) > 1 else rows[0], *parts)
 
     def _reason_for_loop(self, training):
@@ -116,51 +120,56 @@ class Unroll(keras.layers.RNN):
 
     def _keras_loop(self, sequences, initial_state, mask, training, reason):
         self._execution_reason = f"loop: {reason}"
-        if isinstance(self.cell, Cell) and training and self.cell.recurrent_dropout > 0:
-            raise ValueError(f"recurrent_dropout of {self.name} wants the engine, but {self._execution_reason}")
-        if isinstance(self.cell, (Cell, LinearCell)):
+        if training:
+            self._refuse_lost_dropout()
+        if getattr(self.cell, "leaves_dropout", False):
             sequences = self.cell.drop_inputs(sequences, training)
         # Not super(): in a drop-in that would be the namesake's loop, which may pick cuDNN.
         return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask=mask, training=training)
+
+    def _refuse_lost_dropout(self):
+        """Raises where dropout would silently not be applied: `call` of our own cells leaves it to the layer."""
+        inner = getattr(self.cell, "cells", [])
+        lost = {"recurrent_dropout": [self.cell, *inner], "dropout": inner}
+        for option, cells in lost.items():
+            if any(getattr(cell, "leaves_dropout", False) and getattr(cell, option, 0) > 0 for cell in cells):
+                raise ValueError(f"{option} of {self.name} wants the engine, but {self._execution_reason}")
 
     def _compiled(self):
         if self._compiled_run is None:
             self._compiled_run = execution.compiled(self._run)
         return self._compiled_run
 
-    def _run(self, inputs, states, mask, recurrent_mask):
+    def _run(self, kernels, inputs, states, mask, recurrent_mask):
         """The loop over all steps of some rows: the last output, all outputs, the last states; batch first."""
-        inputs = ops.transpose(inputs, (1, 0, 2))  # (time, batch, features)
-        mask = None if mask is None else ops.expand_dims(ops.transpose(ops.cast(mask, "bool")), -1)
+        inputs = [_swap(x) for x in inputs]  # (time, batch, ...)
+        mask = None if mask is None else _swap(ops.cast(mask, "bool"))
         if self.go_backwards:
-            inputs = ops.flip(inputs, 0)
+            inputs = [ops.flip(x, 0) for x in inputs]
             mask = None if mask is None else ops.flip(mask, 0)
-        cell = self.cell
-        kernel, bias = cell.recurrent_weights()
-        outputs, states = recurrence.scan(
-            cell.loop_gates(), cell.project(inputs), states, kernel, bias,
+        if mask is not None:
+            mask = ops.expand_dims(mask, list(range(2, 1 + len(states[0].shape))))
+        cell, (kernel, bias) = self.cell, kernels
+        h, states = recurrence.scan(
+            cell.loop_gates(), cell.project(*inputs), states, kernel, bias,
             mask=mask, weights=cell.gate_weights(), recurrent_mask=recurrent_mask,
         )  # fmt: skip
+        outputs = cell.outputs(h, inputs)
         if mask is not None:
-            outputs = self._masked_outputs(outputs, mask)
-        return outputs[-1], ops.transpose(outputs, (1, 0, 2)), states
+            outputs = masked_outputs(outputs, mask, self.zero_output_for_mask, is_held=outputs is h)
+        return outputs[-1], _swap(outputs), states
 
-    def _single_step(self, inputs, states):
-        cell = self.cell
-        kernel, bias = cell.recurrent_weights()
-        states = recurrence.step(
-            cell.loop_gates(), cell.project(inputs[:, 0]), states, kernel, bias, cell.gate_weights()
-        )
-        return states[0], ops.expand_dims(states[0], 1), states
+    def _single_step(self, inputs, states, kernels):
+        (kernel, bias), cell = kernels, self.cell
+        inputs = [x[:, 0] for x in inputs]
+        states = recurrence.step(cell.loop_gates(), cell.project(*inputs), states, kernel, bias, cell.gate_weights())
+        output = cell.outputs(states[0], inputs)
+        return output, ops.expand_dims(output, 1), states
 
-    def _masked_outputs(self, outputs, mask):
-        # The engine repeats h at a masked step. Keras agrees, but counts the steps before the first unmasked one as
-        # zero, whatever the initial state.
-        if self.zero_output_for_mask:
-            seen = mask
-        else:
-            seen = ops.cumsum(ops.cast(mask, "int32"), axis=0) > 0
-        return ops.where(seen, outputs, ops.zeros_like(outputs))
+
+def _swap(sequence):
+    """(batch, time, ...) to (time, batch, ...) and back."""
+    return ops.swapaxes(sequence, 0, 1)
 
 
 def _cut(shards, *tensors):

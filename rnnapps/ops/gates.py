@@ -97,7 +97,7 @@ class LSTMGates:
         units = states[1].shape[-1]
         # One sigmoid over all columns, with those of g for nothing, is faster than a split before it.
         i, f, _, o = tf.split(tf.sigmoid(z), 4, axis=-1)
-        g = tf.tanh(z[:, 2 * units : 3 * units])
+        g = tf.tanh(z[..., 2 * units : 3 * units])
         c = f * states[1] + i * g
         return [o * tf.tanh(c), c], [i, f, g, o]
 

@@ -47,7 +47,8 @@ def scan(
         mask: Bool `(time, batch, 1)`; a False step keeps the states. None: no step is masked.
         weights: What else the gates use. Their gradients are summed step by step, so they should be small.
         recurrent_mask: `(batch, units)`: h_{t-1} is multiplied by it before the recurrent projection, the same at
-            every step (Gal and Ghahramani, 2016, https://arxiv.org/abs/1512.05287).
+            every step (Gal and Ghahramani, 2016, https://arxiv.org/abs/1512.05287). `(batch, n * units)`: n masks,
+            each for its share of the columns of `U`, which is a gate's where there are n gates.
 
     Returns:
         `h` after each step, `(time, batch, units)`, and the list of states after the last step.
@@ -83,7 +84,7 @@ def step(
 ) -> list[tf.Tensor]:
     """The states after one step: no loop, no saved arrays. `projected` is `(batch, width)`; the rest as in `scan`."""
     kernels = tuple(t for t in (recurrent_kernel, recurrent_bias) if t is not None)
-    return gates.forward(projected, _recurrent(states[0], kernels), states, weights)[0]
+    return gates.forward(projected, _recurrent(states[0], _columns(kernels), kernels), states, weights)[0]
 
 
 class _Loop:
@@ -95,7 +96,8 @@ class _Loop:
     """
 
     def __init__(self, gates, projected, kernels, weights, mask, recurrent_mask):
-        self.gates, self.kernels, self.weights, self.recurrent_mask = gates, kernels, weights, recurrent_mask
+        self.gates, self.kernels, self.weights = gates, kernels, weights
+        self.columns = _columns(kernels, recurrent_mask)
         self.sequences = [projected] if mask is None else [projected, mask]
         self.time = _length(projected)
         self.history: tuple = ()
@@ -129,12 +131,11 @@ class _Loop:
         self.history, self.kept = tf.nest.map_structure(_unstack, packed)
 
     def _step(self, row, states):
-        h = states[0] if self.recurrent_mask is None else states[0] * self.recurrent_mask
-        return self.gates.forward(row, _recurrent(h, self.kernels), states, self.weights)
+        return self.gates.forward(row, _recurrent(states[0], self.columns, self.kernels), states, self.weights)
 
     def backward(self, h_before, d_h, d_final):
         """Back-propagation through time; returns the gradients of P, U, u, s_0 and the weights."""
-        transposed = tf.transpose(self.kernels[0]) if self.kernels else None
+        transposed = [(mask, tf.transpose(kernel)) for mask, kernel in self.columns]
         two = bool(self.kernels) and not self.gates.shares_gradient  # dP and dR differ
 
         def body(t, rows, d_states, d_rows, d_recurrents, d_weights):
@@ -169,9 +170,8 @@ class _Loop:
             d_new = [tf.where(keep, d, tf.zeros_like(d)) for d in d_after]
             d_skipped = [tf.where(keep, tf.zeros_like(d), d) for d in d_after]
         d_row, d_recurrent, d_before, d_weights = self.gates.backward(row, kept, before, after, self.weights, d_new)
-        if transposed is not None:
-            d_h = _product(d_recurrent, transposed)
-            d_h = d_h if self.recurrent_mask is None else d_h * self.recurrent_mask
+        for (h_mask, kernel), d_part in zip(transposed, _parts(d_recurrent, len(transposed)), strict=True):
+            d_h = _masked(_product(d_part, kernel), h_mask)
             d_before = [d_h if d_before[0] is None else d_before[0] + d_h, *d_before[1:]]
         if d_skipped is not None:
             d_before = [d + s for d, s in zip(d_before, d_skipped, strict=True)]
@@ -181,10 +181,13 @@ class _Loop:
         if not self.kernels:
             return []
         kernel, *biases = self.kernels
-        h_before = h_before if self.recurrent_mask is None else h_before * self.recurrent_mask
         d_rows = tf.reshape(d_recurrent, (-1, kernel.shape[1]))
-        d_kernel = tf.matmul(_as_rows(h_before, kernel.dtype), tf.cast(d_rows, kernel.dtype), transpose_a=True)
-        return [d_kernel, *(sum_of_rows(d_rows) for _ in biases)]
+        d_parts = _parts(tf.cast(d_rows, kernel.dtype), len(self.columns))
+        d_kernels = [
+            tf.matmul(_as_rows(_masked(h_before, mask), kernel.dtype), d_part, transpose_a=True)
+            for (mask, _), d_part in zip(self.columns, d_parts, strict=True)
+        ]
+        return [_joined(d_kernels), *(sum_of_rows(d_rows) for _ in biases)]
 
 
 def _over(sequences, body, *carry, backwards=False):
@@ -239,13 +242,34 @@ def _as_rows(sequence, dtype):
     return tf.cast(tf.reshape(sequence, (-1, sequence.shape[-1])), dtype)
 
 
-def _recurrent(h, kernels):
-    """R = h U + u."""
+def _columns(kernels, mask=None):
+    """The columns of U in groups with a mask of h each, None for no mask."""
     if not kernels:
+        return []
+    if mask is None:
+        return [(None, kernels[0])]
+    count = mask.shape[-1] // kernels[0].shape[0]
+    return list(zip(_parts(mask, count), _parts(kernels[0], count), strict=True))
+
+
+def _recurrent(h, columns, kernels):
+    """R = h U + u."""
+    if not columns:
         return None
-    kernel, *bias = kernels
-    product = _product(h, kernel)
-    return product + bias[0] if bias else product
+    product = _joined([_product(_masked(h, mask), kernel) for mask, kernel in columns])
+    return product + kernels[1] if len(kernels) > 1 else product
+
+
+def _masked(h, mask):
+    return h if mask is None else h * mask
+
+
+def _parts(tensor, count):
+    return [tensor] * count if count < 2 else tf.split(tensor, count, axis=-1)
+
+
+def _joined(tensors):
+    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=-1)
 
 
 def _product(x, kernel):

@@ -173,10 +173,24 @@ def test_gradient_against_finite_differences_in_float64(name):
     "options", [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurrent_dropout": 0.2}]
 )
 def test_dropout_draws_what_keras_draws(name, options):
-    ours, theirs = pair(name, return_sequences=True, seed=7, **options)
+    """On the engine, and with the same gradients: masks by gate too, which Keras has with recurrent dropout."""
+    ours, theirs = pair(name, return_sequences=True, return_state=True, seed=7, **options)
     for training in (True, True, False):
-        assert_same([ours(inputs(), training=training)], [theirs(inputs(), training=training)])
-    assert np.abs(ours(inputs(), training=True) - ours(inputs(), training=False)).max() > 1e-3
+        for found, wanted in zip(
+            run(ours, inputs(), training=training), run(theirs, inputs(), training=training), strict=True
+        ):
+            assert_same(found, wanted)
+        assert ours.execution_reason.startswith("scan")
+    assert np.abs(ours(inputs(), training=True)[0] - ours(inputs(), training=False)[0]).max() > 1e-3
+
+
+def test_a_list_of_cells_refuses_dropout_that_would_be_lost():
+    x = inputs()
+    for options in ({"dropout": 0.5}, {"recurrent_dropout": 0.5}):
+        layer = layers.Unroll([cells.UGRNNCell(UNITS), cells.UGRNNCell(UNITS, **options)])
+        layer(x)
+        with pytest.raises(ValueError, match=f"{next(iter(options))} of .* wants the engine, but loop: "):
+            layer(x, training=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
