@@ -1,5 +1,6 @@
-"""What happens inside a recurrent layer: how far back the gradient of a loss reaches, and what each step adds to it."""
+"""What happens inside a recurrent layer: how far back gradients reach, and the program that XLA makes of a model."""
 
 from rnnapps.inspect.flow import GradientFlow, gradient_flow
+from rnnapps.inspect.program import custom_calls, gradient_hlo, hlo
 
-__all__ = ["GradientFlow", "gradient_flow"]
+__all__ = ["GradientFlow", "custom_calls", "gradient_flow", "gradient_hlo", "hlo"]

@@ -27,6 +27,12 @@ every_cell = pytest.mark.parametrize("name", ENTRIES)
 case_of = functools.cache(Case)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_cases():
+    yield
+    case_of.cache_clear()  # what was traced takes gigabytes
+
+
 @pytest.fixture
 def case(name):
     """Shared by the tests of a cell, with what they traced; nobody changes its weights."""
