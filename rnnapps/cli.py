@@ -42,16 +42,25 @@ def main(package: str, argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    return _guard(lambda: _command(package, arguments, debug), debug)
+    return guarded(lambda arguments, debug: _command(package, arguments, debug), argv)
 
 
 def overview(argv: Sequence[str] | None = None) -> int:
     """Lists the tasks and the shipped models: `python -m rnnapps`. Returns the exit status."""
+    return guarded(lambda arguments, _: _overview(arguments), argv)
+
+
+def guarded(command: Callable[[list[str], bool], None], argv: Sequence[str] | None = None) -> int:
+    """Runs `command(arguments, debug)`, and turns what it raises into one sentence and an exit status.
+
+    Args:
+        command: gets the arguments without `--debug`, and whether that was among them.
+        argv: the arguments. Default: those of the process.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _overview(arguments), debug=False)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    return _guard(lambda: command(arguments, debug), debug)
 
 
 def tasks() -> list[str]:
@@ -71,10 +80,24 @@ def parse(module: Any, verb: str, arguments: Sequence[str], prog: str) -> Any:
     Raises:
         UsageError: an option is not known, or its value is not accepted.
     """
+    cls = getattr(module, VERBS[verb])
+    return read(cls, arguments, prog, _train_default(module, arguments) if verb == "train" else cls())
+
+
+def read(cls: type, arguments: Sequence[str], prog: str, default: Any) -> Any:
+    """Makes an options dataclass from the command line; prints help and raises SystemExit for `--help`.
+
+    Args:
+        cls: the dataclass; its docstring and those of its fields are the help.
+        arguments: as given.
+        prog: the command as the user types it, for the help.
+        default: an instance with the values of what is not given.
+
+    Raises:
+        UsageError: an option is not known, or its value is not accepted.
+    """
     import tyro  # A tenth of a second that the overview and the task's own help do not need.
 
-    cls = getattr(module, VERBS[verb])
-    default = _train_default(module, arguments) if verb == "train" else cls()
     description = f"{cls.__doc__}\n\n--debug, with any command, shows the traceback of an error."
     complaint = io.StringIO()
     try:
@@ -106,17 +129,21 @@ def _command(package: str, arguments: list[str], debug: bool) -> None:
 
 def _run(package: str, verb: str, options: Any, debug: bool) -> None:
     """Runs the verb's function; from here on TensorFlow is there."""
+    runtime, task = load("rnnapps.runtime", f"{package}.task", debug=debug)
+    runtime.configure(getattr(options, "threads", 0))
+    getattr(task, verb)(options)
+
+
+def load(*modules: str, debug: bool) -> list[Any]:
+    """Imports modules that need TensorFlow, for a process that is ours, and without its chatter unless `debug`."""
     refuse_legacy_keras()
-    # The process is ours: the only back end this package has, and no chatter unless somebody looks for a fault.
+    # The only back end this package has.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     with contextlib.nullcontext() if debug else _hushed():
-        runtime = importlib.import_module("rnnapps.runtime")
-        task = importlib.import_module(f"{package}.task")
-    runtime.configure(getattr(options, "threads", 0))
-    getattr(task, verb)(options)
+        return [importlib.import_module(module) for module in modules]
 
 
 @contextlib.contextmanager

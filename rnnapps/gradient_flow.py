@@ -11,10 +11,6 @@ This module is the command line; `rnnapps.inspect` measures and draws.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +19,7 @@ from typing import Any
 
 from rnnapps import cli
 from rnnapps.config import check_range, check_types
-from rnnapps.errors import UsageError, refuse_legacy_keras
+from rnnapps.errors import UsageError
 
 PROG = "python -m rnnapps.gradient_flow"
 _FORMATS = (".png", ".svg", ".pdf")
@@ -67,24 +63,15 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, as every command of rnnapps does (see `rnnapps.cli`)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    return cli._guard(lambda: _command(arguments, debug), debug)
+    return cli.guarded(_command, argv)
 
 
 def _command(arguments: list[str], debug: bool) -> None:
     try:
-        options = _parse(arguments)
+        options = cli.read(Options, arguments, PROG, Options())
     except SystemExit:
         return  # the help was printed
-    refuse_legacy_keras()
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    if not debug:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if debug else cli._hushed():
-        comparison = importlib.import_module("rnnapps.inspect.comparison")
-        chart = importlib.import_module("rnnapps.inspect.chart")
+    comparison, chart = cli.load("rnnapps.inspect.comparison", "rnnapps.inspect.chart", debug=debug)
     shared = {name: getattr(options, name) for name in comparison.Settings.__dataclass_fields__}
     measured = comparison.compare(comparison.Settings(**shared))
     print(_table(measured, options.clip))
@@ -94,20 +81,6 @@ def _command(arguments: list[str], debug: bool) -> None:
     )
     chart.draw(measured, options.clip, title, options.output)
     print(f"\n{options.output}", file=sys.stderr)
-
-
-def _parse(arguments: list[str]) -> Options:
-    import tyro
-
-    complaint = io.StringIO()
-    description = f"{Options.__doc__}\n\n--debug shows the traceback of an error."
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(Options, prog=PROG, description=description, args=arguments)
-    except SystemExit as leaving:
-        if leaving.code in (None, 0):
-            raise
-    raise UsageError(cli._diagnosis(Options, arguments, complaint.getvalue(), PROG))
 
 
 def _table(measured: Sequence[Any], clip: float) -> str:
