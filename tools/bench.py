@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import os
 import platform
 import sys
@@ -227,6 +228,7 @@ def _processor() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each way is traced, as it should be
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
     try:
