@@ -15,11 +15,15 @@ from rnnapps.cells.mlstm import MLSTMCell
 from rnnapps.cells.peephole_lstm import PeepholeLSTMCell
 from rnnapps.cells.projected_lstm import ProjectedLSTMCell
 from rnnapps.cells.qrnn import QRNNCell
+from rnnapps.cells.residual import ResidualCell
 from rnnapps.cells.rg_lru import RGLRUCell
 from rnnapps.cells.simple_rnn import SimpleRNNCell
 from rnnapps.cells.slstm import SLSTMCell
 from rnnapps.cells.sru import SRUCell
 from rnnapps.cells.ugrnn import UGRNNCell
+from rnnapps.cells.weight_drop import WeightDropCell
+from rnnapps.cells.wrapper import WrapperCell
+from rnnapps.cells.zoneout import ZoneoutCell
 
 __all__ = [
     "Cell",
@@ -39,8 +43,12 @@ __all__ = [
     "ProjectedLSTMCell",
     "QRNNCell",
     "RGLRUCell",
+    "ResidualCell",
     "SLSTMCell",
     "SRUCell",
     "SimpleRNNCell",
     "UGRNNCell",
+    "WeightDropCell",
+    "WrapperCell",
+    "ZoneoutCell",
 ]

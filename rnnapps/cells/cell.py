@@ -108,6 +108,8 @@ class GatedCell:
 class Cell(GatedCell, keras.layers.Layer):
     """Base of the cells that Keras does not have. A subclass sets `gate_count` and writes `gates`, no more.
 
+    A subclass without a recurrent projection sets `has_recurrent_kernel = False`.
+
     Args:
         units: Int > 0. Size of the output `h`.
         use_bias: Bool. Whether `b` is learnt.
@@ -116,7 +118,7 @@ class Cell(GatedCell, keras.layers.Layer):
         bias_initializer: Of `b`.
         dropout: Float in [0, 1): share of the inputs that is dropped while training, with one mask for all steps of a
             sequence (Gal and Ghahramani, 2016, https://arxiv.org/abs/1512.05287). `Unroll` applies it, not `call`.
-        recurrent_dropout: The same of h_{t-1}, before the recurrent projection.
+        recurrent_dropout: The same of h_{t-1}, before the recurrent projection. 0 where there is none.
         seed: Int. Of the dropout masks.
 
     Weights: `kernel (features, gate_count * units)`, `recurrent_kernel (units, gate_count * units)`,
@@ -124,6 +126,7 @@ class Cell(GatedCell, keras.layers.Layer):
     """
 
     gate_count = 1
+    has_recurrent_kernel = True
     leaves_dropout = True
 
     def __init__(
@@ -151,6 +154,15 @@ class Cell(GatedCell, keras.layers.Layer):
         self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.kernel = self.recurrent_kernel = self.bias = None
+        if not self.has_recurrent_kernel:
+            self._refuse_recurrent_dropout()
+
+    def _refuse_recurrent_dropout(self):
+        if self.recurrent_dropout:
+            raise ValueError(
+                f"recurrent_dropout of {type(self).__name__} must be 0, not {self.recurrent_dropout!r}: "
+                "there is no recurrent projection"
+            )
 
     @property
     def state_size(self):
@@ -164,7 +176,10 @@ class Cell(GatedCell, keras.layers.Layer):
         width = self.gate_count * self.units
         features = input_shape[-1]
         self.kernel = self.add_weight(shape=(features, width), initializer=self.kernel_initializer, name="kernel")
-        self.build_recurrent_kernel(width)
+        if self.has_recurrent_kernel:
+            self.build_recurrent_kernel(width)
+        if self.recurrent_kernel is None:
+            self._refuse_recurrent_dropout()
         if self.use_bias:
             self.bias = self.add_weight(shape=(width,), initializer=self.bias_initializer, name="bias")
         self.built = True

@@ -32,15 +32,12 @@ class IndRNNCell(Cell):
     Reference: Li et al., 2018, https://arxiv.org/abs/1803.04831
     """
 
+    has_recurrent_kernel = False
+
     def __init__(self, units, activation="relu", recurrent_initializer=None, **kwargs):
         if recurrent_initializer is None:
             recurrent_initializer = keras.initializers.RandomUniform(0.0, 1.0)
         super().__init__(units, recurrent_initializer=recurrent_initializer, **kwargs)
-        if self.recurrent_dropout:
-            raise ValueError(
-                f"recurrent_dropout of {type(self).__name__} must be 0, not {self.recurrent_dropout!r}: "
-                "there is no recurrent projection"
-            )
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape):
@@ -48,9 +45,6 @@ class IndRNNCell(Cell):
         self.recurrent_weight = self.add_weight(
             shape=(self.units,), initializer=self.recurrent_initializer, name="recurrent_weight"
         )
-
-    def build_recurrent_kernel(self, width):
-        pass
 
     def gate_weights(self):
         return [ops.cast(self.recurrent_weight, self.gate_dtype)]

@@ -47,15 +47,12 @@ class MLSTMCell(Cell):
     Reference: Beck et al., 2024, https://arxiv.org/abs/2405.04517
     """
 
+    has_recurrent_kernel = False
+
     def __init__(self, units, heads=1, unit_forget_bias=True, **kwargs):
         super().__init__(units, **kwargs)
         if not (isinstance(heads, int) and heads > 0 and units % heads == 0):
             raise ValueError(f"heads of {type(self).__name__} must be an int that divides {units} units, not {heads!r}")
-        if self.recurrent_dropout:
-            raise ValueError(
-                f"recurrent_dropout of {type(self).__name__} must be 0, not {self.recurrent_dropout!r}: "
-                "there is no recurrent projection"
-            )
         self.heads, self.unit_forget_bias = heads, unit_forget_bias
 
     @property

@@ -111,7 +111,7 @@ class Unroll(keras.layers.RNN):
                 return ""
             reason = "the cell has no loop to compile"
         elif not self.cell.is_three_part(training):
-            reason = "options of the cell break its three-part form"
+            reason = "the cell, with its options, is not in three-part form"
         else:
             return ""
         if self.execution != "auto":
@@ -129,11 +129,13 @@ class Unroll(keras.layers.RNN):
 
     def _refuse_lost_dropout(self):
         """Raises where dropout would silently not be applied: `call` of our own cells leaves it to the layer."""
-        inner = getattr(self.cell, "cells", [])
-        lost = {"recurrent_dropout": [self.cell, *inner], "dropout": inner}
-        for option, cells in lost.items():
-            if any(getattr(cell, "leaves_dropout", False) and getattr(cell, option, 0) > 0 for cell in cells):
-                raise ValueError(f"{option} of {self.name} wants the engine, but {self._execution_reason}")
+        lost = (
+            ["recurrent_dropout"] if getattr(self.cell, "leaves_dropout", False) else ["recurrent_dropout", "dropout"]
+        )
+        for cell in _with_inner(self.cell):
+            for option in lost:
+                if getattr(cell, "leaves_dropout", False) and getattr(cell, option, 0) > 0:
+                    raise ValueError(f"{option} of {self.name} wants the engine, but {self._execution_reason}")
 
     def _compiled(self):
         if self._compiled_run is None:
@@ -170,6 +172,12 @@ class Unroll(keras.layers.RNN):
 def _swap(sequence):
     """(batch, time, ...) to (time, batch, ...) and back."""
     return ops.swapaxes(sequence, 0, 1)
+
+
+def _with_inner(cell):
+    """A cell, and those that it stacks or wraps."""
+    inner = [*getattr(cell, "cells", []), *([cell.cell] if hasattr(cell, "cell") else [])]
+    return [cell, *(one for each in inner for one in _with_inner(each))]
 
 
 def _cut(shards, *tensors):

@@ -82,6 +82,46 @@ class AutomaticGates:
         return gradients[0], gradients[1] if kept else None, gradients[first:last], gradients[last:]
 
 
+class ZoneoutGates:
+    """Other gates, whose states are mixed with those before: s_t = d_t * s_{t-1} + (1 - d_t) * s'_t.
+
+    d_t stands in the last columns of P_t; nothing flows back to it.
+
+    Args:
+        gates: Of s'_t.
+        columns: How many columns of d_t each state has, in order: as many as the state itself or, for d_t = 0, none.
+    """
+
+    shares_gradient = False
+
+    def __init__(self, gates: Gates, columns: Sequence[int]):
+        self.gates, self.columns = gates, columns
+
+    def forward(self, projected, recurrent, states, weights):
+        inner, shares = self._cut(projected)
+        new, kept = self.gates.forward(inner, recurrent, states, weights)
+        mixed = [s if d is None else d * old + (1 - d) * s for d, old, s in zip(shares, states, new, strict=True)]
+        return mixed, [*kept, *(s for d, s in zip(shares, new, strict=True) if d is not None)]
+
+    def backward(self, projected, kept, before, after, weights, d_after):
+        inner, shares = self._cut(projected)
+        count = len(kept) - sum(d is not None for d in shares)
+        kept, unmixed = kept[:count], iter(kept[count:])
+        new = [s if d is None else next(unmixed) for d, s in zip(shares, after, strict=True)]
+        d_new = [d_s if d is None else (1 - d) * d_s for d, d_s in zip(shares, d_after, strict=True)]
+        d_row, d_recurrent, d_before, d_weights = self.gates.backward(inner, kept, before, new, weights, d_new)
+        d_kept = [None if d is None else d * d_s for d, d_s in zip(shares, d_after, strict=True)]
+        d_before = [_sum(*both) for both in zip(d_before, d_kept, strict=True)]
+        nothing = tf.zeros_like(projected[..., inner.shape[-1] :])
+        return tf.concat([d_row, nothing], axis=-1), d_recurrent, d_before, d_weights
+
+    def _cut(self, projected):
+        """P_t of the inner gates, and d_t of each state, None where it has none."""
+        width = projected.shape[-1] - sum(self.columns)
+        inner, *shares = tf.split(projected, [width, *self.columns], axis=-1)
+        return inner, [share if count else None for share, count in zip(shares, self.columns, strict=True)]
+
+
 class LSTMGates:
     """The gates of an LSTM with tanh and sigmoid, in the order i, f, g, o.
 
@@ -140,6 +180,11 @@ class GRUGates:
         d_n = _tanh_gradient(n, d_h - d_old)
         d_zr = _sigmoid_gradient(zr, tf.concat([d_h * (before[0] - n), d_n * r_n], axis=-1))
         return tf.concat([d_zr, d_n], axis=-1), tf.concat([d_zr, d_n * r], axis=-1), [d_old], []
+
+
+def _sum(one, other):
+    """Of two tensors, None standing for zero."""
+    return one if other is None else other if one is None else one + other
 
 
 def _sigmoid_gradient(y, d_y):

@@ -53,6 +53,11 @@ def _lstm(x, states, weights):
     return h, [h, c]
 
 
+def _around(wrapper, cell, *args):
+    """Makes a wrapper of a cell of `UNITS` units; only the dtype is for both."""
+    return lambda **kw: wrapper(cell(UNITS, dtype=kw.get("dtype")), *args, **kw)
+
+
 def _slstm(what, rng, shape):
     """States as the cell leaves them: n at least 1, c not larger."""
     if what == "states/1":
@@ -79,4 +84,7 @@ ENTRIES: dict[str, Entry] = {
     "QRNNCell": Entry(lambda **kw: cells.QRNNCell(UNITS, **kw), reference.qrnn_step),
     "RGLRUCell": Entry(lambda **kw: cells.RGLRUCell(UNITS, **kw), reference.rg_lru_step),
     "MLSTMCell": Entry(lambda **kw: cells.MLSTMCell(6, heads=2, **kw), reference.mlstm_step),
+    "ZoneoutCell": Entry(_around(cells.ZoneoutCell, cells.LSTMCell, [0.3, 0.1]), reference.zoneout(_lstm, [0.3, 0.1])),
+    "ResidualCell": Entry(_around(cells.ResidualCell, cells.GRUCell), reference.residual(_gru), features=UNITS),
+    "WeightDropCell": Entry(_around(cells.WeightDropCell, cells.LSTMCell, 0.4), _lstm),
 }

@@ -30,6 +30,11 @@ from reference.linear import (
 from reference.min_char_rnn import (
     MinCharRNN,
 )
+from reference.wrappers import (
+    residual,
+    weight_drop,
+    zoneout,
+)
 
 __all__ = [
     "MinCharRNN",
@@ -47,10 +52,13 @@ __all__ = [
     "peephole_lstm_step",
     "projected_lstm_step",
     "qrnn_step",
+    "residual",
     "rg_lru_step",
     "sigmoid",
     "simple_rnn_step",
     "slstm_step",
     "sru_step",
     "ugrnn_step",
+    "weight_drop",
+    "zoneout",
 ]
