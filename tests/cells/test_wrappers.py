@@ -90,8 +90,7 @@ def test_dropout_acts_once_and_inside_the_inner_cell(kind, wrapped, execution):
     if execution == "loop" and "Keras" in kind:
         layers.append(keras.layers.RNN(cell, return_sequences=True, dtype="float64"))
     x, times = inputs(50), 2 if wrapped == "twice" else 1
-    for layer in layers:
-        call = tf.function(layer, autograph=False)
+    for call in [*layers, *(tf.function(layer, autograph=False) for layer in layers)]:
         drawn = [np.array(call(x, training=True)) / x - times for _ in range(2)]
         for added in drawn:
             assert np.all(np.isclose(added, 0, atol=1e-6) | np.isclose(added, 4, atol=1e-6))
