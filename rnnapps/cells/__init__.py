@@ -1,6 +1,7 @@
 """One time step: a pure function of inputs, states and weights."""
 
 from rnnapps.cells.cell import Cell, GatedCell
+from rnnapps.cells.conv_lstm2d import ConvLSTM2DCell
 from rnnapps.cells.coupled_lstm import CoupledLSTMCell
 from rnnapps.cells.gru import GRUCell
 from rnnapps.cells.ind_rnn import IndRNNCell
@@ -12,6 +13,7 @@ from rnnapps.cells.lstm import LSTMCell
 from rnnapps.cells.min_gru import MinGRUCell
 from rnnapps.cells.min_lstm import MinLSTMCell
 from rnnapps.cells.mlstm import MLSTMCell
+from rnnapps.cells.mogrifier_lstm import MogrifierLSTMCell
 from rnnapps.cells.peephole_lstm import PeepholeLSTMCell
 from rnnapps.cells.projected_lstm import ProjectedLSTMCell
 from rnnapps.cells.qrnn import QRNNCell
@@ -27,6 +29,7 @@ from rnnapps.cells.zoneout import ZoneoutCell
 
 __all__ = [
     "Cell",
+    "ConvLSTM2DCell",
     "CoupledLSTMCell",
     "GRUCell",
     "GatedCell",
@@ -39,6 +42,7 @@ __all__ = [
     "MLSTMCell",
     "MinGRUCell",
     "MinLSTMCell",
+    "MogrifierLSTMCell",
     "PeepholeLSTMCell",
     "ProjectedLSTMCell",
     "QRNNCell",

@@ -18,7 +18,8 @@ class GatedCell:
     against each other. In half precision the matrix products run in the compute dtype and the gates in float32, so that
     the long sums over time keep their small terms.
 
-    A cell provides `kernel`, `recurrent_kernel` (or None: no recurrent projection), `bias` (or None), and
+    A cell provides `kernel`, `recurrent_kernel` (or None: no recurrent projection), `bias` (or None), and the methods
+    below. A recurrent kernel with four axes, `(rows, columns, channels, width)`, is a window that is moved over h.
 
     - `gates(projected, recurrent, states, weights)`: pointwise; returns the new states, h first.
     - `gate_weights()`: what else `gates` uses, such as peepholes; none by default.

@@ -14,6 +14,7 @@ _NAMESAKES: dict[type, type] = {
     keras.layers.SimpleRNN: layers.SimpleRNN,
     keras.layers.GRU: layers.GRU,
     keras.layers.LSTM: layers.LSTM,
+    keras.layers.ConvLSTM2D: layers.ConvLSTM2D,
     keras.layers.RNN: layers.Unroll,
     keras.layers.SimpleRNNCell: cells.SimpleRNNCell,
     keras.layers.GRUCell: cells.GRUCell,
@@ -25,8 +26,9 @@ def from_keras(layer: Any) -> Any:
     """A copy of a layer of Keras as its namesake in rnnapps, with its weights.
 
     Args:
-        layer: `keras.layers.SimpleRNN`, `GRU`, `LSTM` or `RNN`, also inside `Bidirectional` or `TimeDistributed`. `RNN`
-            becomes `Unroll`, with the cells of rnnapps where they are `SimpleRNNCell`, `GRUCell` or `LSTMCell`.
+        layer: `keras.layers.SimpleRNN`, `GRU`, `LSTM`, `ConvLSTM2D` or `RNN`, also inside `Bidirectional` or
+            `TimeDistributed`. `RNN` becomes `Unroll`, with the cells of rnnapps where they are `SimpleRNNCell`,
+            `GRUCell` or `LSTMCell`.
 
     Raises:
         ValueError: There is no such layer in it.
@@ -50,7 +52,7 @@ def to_keras(layer: Any) -> Any:
 
 
 def convert(model: Any) -> Any:
-    """A copy of a model in which every `SimpleRNN`, `GRU`, `LSTM` and `RNN` of Keras is its namesake in rnnapps.
+    """A copy of a model in which every `SimpleRNN`, `GRU`, `LSTM`, `ConvLSTM2D` and `RNN` is its namesake in rnnapps.
 
     Weights and names are kept; the copy is not compiled. Layers inside `Bidirectional`, `TimeDistributed` and inner
     models are replaced too; subclasses of Keras' layers stay what they are.

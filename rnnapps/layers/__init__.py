@@ -1,8 +1,9 @@
 """Cells over time. Importing this module registers every layer and cell, so that saved models load."""
 
+from rnnapps.layers.conv_lstm2d import ConvLSTM2D
 from rnnapps.layers.gru import GRU
 from rnnapps.layers.lstm import LSTM
 from rnnapps.layers.simple_rnn import SimpleRNN
 from rnnapps.layers.unroll import Unroll
 
-__all__ = ["GRU", "LSTM", "SimpleRNN", "Unroll"]
+__all__ = ["GRU", "LSTM", "ConvLSTM2D", "SimpleRNN", "Unroll"]

@@ -30,7 +30,7 @@ class Unroll(keras.layers.RNN):
         **kwargs: As in `keras.layers.RNN`.
 
     Call arguments:
-        sequences: `(batch, time, features)`.
+        sequences: `(batch, time, features)`, or with more axes for a cell that takes them.
         initial_state: List of `(batch, units)`, one per state. Default: zeros, or the last state if `stateful`.
         mask: Bool `(batch, time)`. A False step keeps the states, and repeats the last output (or is zero with
             `zero_output_for_mask=True`).
@@ -66,6 +66,15 @@ class Unroll(keras.layers.RNN):
         config = super().get_config()
         # A layer left at the default stays readable for its Keras namesake.
         return config if self.execution == "auto" else {**config, "execution": self.execution}
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        if self.state_size != [-1]:
+            return super().compute_output_shape(sequences_shape, initial_state_shape)
+        # Keras' mark of states with several axes, whose shapes are the cell's business.
+        output, states = self.cell.compute_output_shape((sequences_shape[0], *sequences_shape[2:]))
+        if self.return_sequences:
+            output = (output[0], sequences_shape[1], *output[1:])
+        return (output, *states) if self.return_state else output
 
     def build(self, sequences_shape, initial_state_shape=None):
         if getattr(self, "use_cudnn", False) is True:

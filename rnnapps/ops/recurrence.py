@@ -3,7 +3,7 @@
 A gated cell is an input projection, a recurrent projection and a pointwise function between them:
 
     P_t = x_t W + b                      all steps in one product, before the loop (the caller's)
-    R_t = h_{t-1} U + u                  the only matrix product inside the loop
+    R_t = h_{t-1} U + u                  the only matrix product, or convolution, inside the loop
     s_t = gates(P_t, R_t, s_{t-1})       pointwise; s = (h, ...) are the states
 
 `scan` runs that loop with a hand-written gradient. The reverse loop asks `gates` for its vector-Jacobian product,
@@ -19,6 +19,7 @@ import tensorflow as tf
 from rnnapps.ops.execution import is_compiled_by_xla
 from rnnapps.ops.gates import Gates
 from rnnapps.ops.projection import sum_of_rows
+from rnnapps.ops.recurrent_product import kernel_gradient, product, transposed
 
 # Fewer turns of the loop cost less bookkeeping, more than five steps a turn cost compile time for nothing (measured).
 _STEPS_PER_TURN = 5
@@ -38,13 +39,15 @@ def scan(
 
     Args:
         gates: The pointwise part, with its gradient.
-        projected: `P`, `(time, batch, width)`.
-        states: `s_0`, each `(batch, units)`, `h` first.
+        projected: `P`, `(time, batch, width)`, or with more axes after the batch.
+        states: `s_0`, each `(batch, units)`, or with more axes after the batch, `h` first.
         recurrent_kernel: `U`, `(units, width)`. Its dtype is that of the matrix products; `P` and the states
             may be wider, which keeps the long sums over time in float32 when the products are in bfloat16.
+            `(rows, columns, channels, width)`: a window that is moved over h, `(batch, height, width, channels)`.
             None: there is no recurrent projection.
         recurrent_bias: `u`, `(width,)`, in the dtype of `states`, or None.
-        mask: Bool `(time, batch, 1)`; a False step keeps the states. None: no step is masked.
+        mask: Bool `(time, batch, 1)`, of the rank of `projected`; a False step keeps the states. None: no step is
+            masked.
         weights: What else the gates use. Their gradients are summed step by step, so they should be small.
         recurrent_mask: `(batch, units)`: h_{t-1} is multiplied by it before the recurrent projection, the same at
             every step (Gal and Ghahramani, 2016, https://arxiv.org/abs/1512.05287). `(batch, n * units)`: n masks,
@@ -135,19 +138,19 @@ class _Loop:
 
     def backward(self, h_before, d_h, d_final):
         """Back-propagation through time; returns the gradients of P, U, u, s_0 and the weights."""
-        transposed = [(mask, tf.transpose(kernel)) for mask, kernel in self.columns]
+        back = [(mask, transposed(kernel)) for mask, kernel in self.columns]
         two = bool(self.kernels) and not self.gates.shares_gradient  # dP and dR differ
 
         def body(t, rows, d_states, d_rows, d_recurrents, d_weights):
             upstream, *rows = rows
             d_states = [d_states[0] + upstream, *d_states[1:]]
-            d_row, d_recurrent, d_states, more = self._step_gradient(t, rows, d_states, transposed)
+            d_row, d_recurrent, d_states, more = self._step_gradient(t, rows, d_states, back)
             d_rows = d_rows.write(t, d_row)
             d_recurrents = d_recurrents.write(t, d_recurrent) if two else d_recurrents
             return d_states, d_rows, d_recurrents, tuple(d + m for d, m in zip(d_weights, more, strict=True))
 
         like = [sequence[0] for sequence in self.sequences]
-        d_row, d_recurrent, _, _ = self._step_gradient(0, like, d_final, transposed)  # for shapes alone
+        d_row, d_recurrent, _, _ = self._step_gradient(0, like, d_final, back)  # for shapes alone
         carry = (
             d_final,
             _array(d_row, self.time),
@@ -159,7 +162,7 @@ class _Loop:
         d_recurrent = d_recurrents.stack() if two else d_projected
         return [d_projected, *self._kernel_gradients(h_before, d_recurrent), *d_start, *d_weights]
 
-    def _step_gradient(self, t, rows, d_after, transposed):
+    def _step_gradient(self, t, rows, d_after, back):
         """The gradients of P_t, R_t, s_{t-1} and the weights."""
         row, *keeps = rows
         before = [array.read(t) for array in self.history]
@@ -170,8 +173,8 @@ class _Loop:
             d_new = [tf.where(keep, d, tf.zeros_like(d)) for d in d_after]
             d_skipped = [tf.where(keep, tf.zeros_like(d), d) for d in d_after]
         d_row, d_recurrent, d_before, d_weights = self.gates.backward(row, kept, before, after, self.weights, d_new)
-        for (h_mask, kernel), d_part in zip(transposed, _parts(d_recurrent, len(transposed)), strict=True):
-            d_h = _masked(_product(d_part, kernel), h_mask)
+        for (h_mask, to_state), d_part in zip(back, _parts(d_recurrent, len(back)), strict=True):
+            d_h = _masked(to_state(d_part), h_mask)
             d_before = [d_h if d_before[0] is None else d_before[0] + d_h, *d_before[1:]]
         if d_skipped is not None:
             d_before = [d + s for d, s in zip(d_before, d_skipped, strict=True)]
@@ -181,13 +184,12 @@ class _Loop:
         if not self.kernels:
             return []
         kernel, *biases = self.kernels
-        d_rows = tf.reshape(d_recurrent, (-1, kernel.shape[1]))
-        d_parts = _parts(tf.cast(d_rows, kernel.dtype), len(self.columns))
+        d_parts = _parts(d_recurrent, len(self.columns))
         d_kernels = [
-            tf.matmul(_as_rows(_masked(h_before, mask), kernel.dtype), d_part, transpose_a=True)
-            for (mask, _), d_part in zip(self.columns, d_parts, strict=True)
+            kernel_gradient(_masked(h_before, mask), d_part, part)
+            for (mask, part), d_part in zip(self.columns, d_parts, strict=True)
         ]
-        return [_joined(d_kernels), *(sum_of_rows(d_rows) for _ in biases)]
+        return [_joined(d_kernels), *(sum_of_rows(tf.reshape(d_recurrent, (-1, kernel.shape[-1]))) for _ in biases)]
 
 
 def _over(sequences, body, *carry, backwards=False):
@@ -238,17 +240,13 @@ def _length(sequence):
     return sequence.shape[0] if sequence.shape[0] is not None else tf.shape(sequence)[0]
 
 
-def _as_rows(sequence, dtype):
-    return tf.cast(tf.reshape(sequence, (-1, sequence.shape[-1])), dtype)
-
-
 def _columns(kernels, mask=None):
     """The columns of U in groups with a mask of h each, None for no mask."""
     if not kernels:
         return []
     if mask is None:
         return [(None, kernels[0])]
-    count = mask.shape[-1] // kernels[0].shape[0]
+    count = mask.shape[-1] // kernels[0].shape[-2]
     return list(zip(_parts(mask, count), _parts(kernels[0], count), strict=True))
 
 
@@ -256,8 +254,8 @@ def _recurrent(h, columns, kernels):
     """R = h U + u."""
     if not columns:
         return None
-    product = _joined([_product(_masked(h, mask), kernel) for mask, kernel in columns])
-    return product + kernels[1] if len(kernels) > 1 else product
+    projected = _joined([product(_masked(h, mask), kernel) for mask, kernel in columns])
+    return projected + kernels[1] if len(kernels) > 1 else projected
 
 
 def _masked(h, mask):
@@ -270,8 +268,3 @@ def _parts(tensor, count):
 
 def _joined(tensors):
     return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=-1)
-
-
-def _product(x, kernel):
-    """A product in the dtype of the kernel, returned in that of `x`."""
-    return tf.cast(tf.matmul(tf.cast(x, kernel.dtype), kernel), x.dtype)

@@ -66,6 +66,11 @@ class Case:
         kwargs = {"return_sequences": True, "return_state": True, **kwargs}
         return Unroll(self.cell if cell is None else cell, dtype=self.dtype, **kwargs)
 
+    def output_shapes(self, cell=None):
+        """Of the output of a step and of the states after it, as the layer tells them."""
+        layer = self.unroll(cell, return_sequences=False)
+        return list(layer.compute_output_shape((BATCH, TIME, *self.features)))
+
     def inputs(self, rows=BATCH, time=TIME, seed=2):
         return self.entry.draw("inputs", np.random.default_rng(seed), (rows, time, *self.features))
 

@@ -78,6 +78,10 @@ ENTRIES: dict[str, Entry] = {
     "IRNNCell": Entry(lambda **kw: cells.IRNNCell(UNITS, **kw), reference.irnn_step),
     "UGRNNCell": Entry(lambda **kw: cells.UGRNNCell(UNITS, **kw), reference.ugrnn_step),
     "SLSTMCell": Entry(lambda **kw: cells.SLSTMCell(UNITS, **kw), reference.slstm_step, draw=_slstm),
+    "MogrifierLSTMCell": Entry(lambda **kw: cells.MogrifierLSTMCell(UNITS, **kw), reference.mogrifier_lstm_step),
+    "ConvLSTM2DCell": Entry(
+        lambda **kw: cells.ConvLSTM2DCell(2, (3, 2), **kw), reference.conv_lstm2d_step, features=(5, 4, 3)
+    ),
     "MinGRUCell": Entry(lambda **kw: cells.MinGRUCell(UNITS, **kw), reference.min_gru_step),
     "MinLSTMCell": Entry(lambda **kw: cells.MinLSTMCell(UNITS, **kw), reference.min_lstm_step),
     "SRUCell": Entry(lambda **kw: cells.SRUCell(UNITS, **kw), reference.sru_step),

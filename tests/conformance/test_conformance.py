@@ -78,7 +78,7 @@ def test_config_and_weights_survive_a_round_trip(name, case):
         if not copy.built:  # a serialised cell knows the shape it was built for
             copy.build((BATCH, *case.features))
         assert shapes(copy) == shapes(case.cell)
-        assert copy.state_size == case.cell.state_size and copy.output_size == case.cell.output_size
+        assert case.output_shapes(copy) == case.output_shapes()
         # Then a copy with the weights is the same cell.
         copy.set_weights(case.cell.get_weights())
         x, states, _ = case.tensors()
@@ -123,7 +123,8 @@ def test_step_is_its_equations(name):
     assert all(np.all(value != 0) for value in weights.values())
     output, after = case.cell(x, states)
     wanted, wanted_after = case.entry.oracle(x, states, weights)
-    assert output.dtype == "float64" and output.shape == (BATCH, case.cell.output_size)
+    assert output.dtype == "float64"
+    assert [tuple(part.shape) for part in (output, *after)] == case.output_shapes()
     assert_same([output, after], [wanted, list(wanted_after)], rtol=1e-9, atol=1e-11)
 
 
@@ -141,7 +142,9 @@ def test_shapes_are_known_before_the_data(case):
             assert_same(found, [sequence if sequences else sequence[:, -1], *(states if with_states else [])])
             for time in (None, TIME):
                 symbolic = tf.nest.flatten(layer(keras.Input((time, *case.features))))
-                wanted = [(None, time if s.ndim > 2 and s is found[0] else s.shape[1], *s.shape[2:]) for s in found]
+                wanted = [(None, *s.shape[1:]) for s in found]
+                if sequences:
+                    wanted[0] = (None, time, *sequence.shape[2:])
                 assert [tuple(s.shape) for s in symbolic] == wanted
                 assert [s.dtype for s in symbolic] == [s.dtype.name for s in found]
 
@@ -225,7 +228,8 @@ def test_options_of_the_layer(case):
     sequence, *states = case.engine(x, start, mask)
     backwards, zeroed = case.unroll(go_backwards=True), case.unroll(zero_output_for_mask=True)
     assert_same(backwards(x[:, ::-1], initial_state=start, mask=mask[:, ::-1]), [sequence, *states])
-    assert_same(zeroed(x, initial_state=start, mask=mask), [sequence * mask[..., None], *states])
+    zeroes = np.expand_dims(mask, tuple(range(2, sequence.ndim)))
+    assert_same(zeroed(x, initial_state=start, mask=mask), [sequence * zeroes, *states])
 
 
 @every_cell
@@ -277,7 +281,7 @@ def test_a_model_trains_compiled_and_comes_back_from_its_file(case, tmp_path):
     model.compile("sgd", "mse", jit_compile=True)
     before = [weight.numpy() for weight in layer.cell.trainable_weights]
     x = case.inputs(time=2).astype("float32")
-    history = model.fit(x, np.ones((BATCH, 2, case.cell.output_size)), epochs=1, verbose=0)
+    history = model.fit(x, np.ones((BATCH, 2, *case.output_shapes()[0][1:])), epochs=1, verbose=0)
     assert model.jit_compile and np.isfinite(history.history["loss"]).all()
     for old, weight in zip(before, layer.cell.trainable_weights, strict=True):
         assert np.any(weight.numpy() != old), weight.path

@@ -30,6 +30,11 @@ from reference.linear import (
 from reference.min_char_rnn import (
     MinCharRNN,
 )
+from reference.modulated import (
+    conv_lstm2d_step,
+    convolution,
+    mogrifier_lstm_step,
+)
 from reference.wrappers import (
     residual,
     weight_drop,
@@ -38,6 +43,8 @@ from reference.wrappers import (
 
 __all__ = [
     "MinCharRNN",
+    "conv_lstm2d_step",
+    "convolution",
     "coupled_lstm_step",
     "gru_step",
     "ind_rnn_step",
@@ -49,6 +56,7 @@ __all__ = [
     "min_gru_step",
     "min_lstm_step",
     "mlstm_step",
+    "mogrifier_lstm_step",
     "peephole_lstm_step",
     "projected_lstm_step",
     "qrnn_step",
