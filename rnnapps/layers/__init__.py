@@ -4,6 +4,7 @@ from rnnapps.layers.conv_lstm2d import ConvLSTM2D
 from rnnapps.layers.gru import GRU
 from rnnapps.layers.lstm import LSTM
 from rnnapps.layers.simple_rnn import SimpleRNN
+from rnnapps.layers.stacked import Stacked
 from rnnapps.layers.unroll import Unroll
 
-__all__ = ["GRU", "LSTM", "ConvLSTM2D", "SimpleRNN", "Unroll"]
+__all__ = ["GRU", "LSTM", "ConvLSTM2D", "SimpleRNN", "Stacked", "Unroll"]

@@ -210,4 +210,8 @@ def _rebuild(cell, cell_class):
     arguments = {name: getattr(cell, name) for name in names if name != "self"}
     if hasattr(cell, "implementation"):
         arguments["implementation"] = cell.implementation
-    return cell_class(**arguments, name=cell.name, dtype=cell.dtype_policy, trainable=cell.trainable)
+    # The seed that was drawn, if none was given: one more draw would give every later layer other weights than Keras'.
+    arguments["seed"] = int(ops.convert_to_numpy(cell.seed_generator.state)[0])
+    rebuilt = cell_class(**arguments, name=cell.name, dtype=cell.dtype_policy, trainable=cell.trainable)
+    rebuilt.seed = cell.seed
+    return rebuilt

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # no public name tells
+from tensorflow.python.saved_model import save_context  # nor here
 
 _ROWS_PER_SHARD = 8
 # Where a batch is as large as what comes: Keras' default.
@@ -16,6 +17,11 @@ def is_compiled_by_xla() -> bool:
     if tf.executing_eagerly():
         return False
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def is_being_saved() -> bool:
+    """True while `tf.saved_model.save` traces what it writes: the gradient of a function that was traced before."""
+    return save_context.in_save_context()
 
 
 def compiled(function: Callable) -> Callable:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from rnnapps.ops.execution import is_compiled_by_xla
+from rnnapps.ops.execution import is_being_saved, is_compiled_by_xla
 from rnnapps.ops.gates import Gates
 from rnnapps.ops.projection import sum_of_rows
 from rnnapps.ops.recurrent_product import kernel_gradient, product, transposed
@@ -67,9 +67,14 @@ def scan(
         packed = loop.pack() if is_compiled_by_xla() else None
 
         def gradient(d_h, *d_final):
+            reverse = loop
             if packed is not None:
                 loop.unpack(packed)
-            return loop.backward(all_h[:-1], d_h, d_final)
+            elif is_being_saved():
+                # A gradient in a SavedModel can take tensors from the forward function, no arrays: it runs it again.
+                reverse = _Loop(gates, projected, kernels, weights, mask, recurrent_mask)
+                reverse.forward(start)
+            return reverse.backward(all_h[:-1], d_h, d_final)
 
         return [all_h[1:], *final], gradient
 
