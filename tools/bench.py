@@ -3,6 +3,7 @@
     generate    one text, token by token, from a text model: our compiled loop, and two loops in PyTorch
     train       a training step of recurrent layers: ours, Keras' and PyTorch's, and the bare matrix products
     infer       a forward pass of the same
+    fit         `model.fit` with our layers and with Keras'
     linear      a training step of a cell without a loop over time, beside the LSTM, on long sequences
 
 Contenders take turns within one run (A B C A B C ...), so that a change of the machine's speed meets all of them, and
@@ -25,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bench_fit
 import bench_layers
 import numpy as np
 from contenders import Contender, Result, interleave
@@ -202,11 +204,13 @@ def _add_layers(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     train = commands.add_parser("train", parents=[shared, sizes], help="milliseconds of a training step of layers")
     infer = commands.add_parser("infer", parents=[shared, sizes], help="milliseconds of a forward pass of layers")
+    fit = commands.add_parser("fit", parents=[shared, sizes], help="milliseconds of `fit` of a model of layers")
     linear = commands.add_parser("linear", parents=[shared, sizes], help="the same of MinGRU beside the LSTM")
-    for command in (train, infer):
+    for command in (train, infer, fit):
         command.add_argument("--cell", choices=list(bench_layers.GATES), default="lstm", help="(default %(default)s)")
     train.set_defaults(function=partial(bench_layers.layers, train=True))
     infer.set_defaults(function=partial(bench_layers.layers, train=False))
+    fit.set_defaults(function=bench_fit.fit)
     linear.set_defaults(function=bench_layers.linear)
 
 

@@ -210,3 +210,16 @@ def np_tensor(value):
     import torch
 
     return torch.tensor(value)
+
+
+# === fit ===
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_fit_times_the_same_training(run, capsys, cell):
+    status, figures = run("fit", "--rows", "3,6,2,5,2", "--cell", cell)
+    assert status == 0
+    (row,) = figures["rows"]
+    assert [result["name"] for result in row["results"]] == ["rnnapps", "rnnapps, XLA", "Keras", "Keras, XLA"]
+    assert 0 <= row["difference"] < 1e-4
+    assert f"{cell}, fit of 4 batches" in capsys.readouterr().out
