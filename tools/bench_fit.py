@@ -21,12 +21,17 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
 
 def _ways_of_fit(options: argparse.Namespace, row: Row) -> list[Way]:
     import keras
+    import tensorflow as tf
 
     import rnnapps.layers
 
     rng = np.random.default_rng(4)
-    x = rng.normal(size=(_BATCHES * row.batch, row.steps, row.features)).astype("float32")
-    y = rng.normal(size=(len(x), 1)).astype("float32")
+    x, y = (rng.normal(size=size).astype("float32") for size in ((row.batch, row.steps, row.features), (row.batch, 1)))
+    # Not arrays: `fit` would cut them into batches anew each time it is called, which takes as long as the training.
+    batches = tf.data.Dataset.from_tensors((x, y)).repeat()
+    still = tf.data.Options()
+    still.autotune.enabled = False  # its thread sleeps for seconds, and the end of a `fit` waits until it wakes
+    batches = batches.with_options(still)
     weights, ways = bench_layers.random_layers(row, options.cell), []
     for maker, module, dtype in ((OURS, rnnapps.layers, options.precision), (KERAS, keras.layers, "float32")):
         make = partial(getattr(module, bench_layers.KERAS_NAMES[options.cell]), row.units, dtype=dtype)
@@ -37,7 +42,7 @@ def _ways_of_fit(options: argparse.Namespace, row: Row) -> list[Way]:
             for layer, initial in zip(stack, weights, strict=True):
                 layer.set_weights(initial)
             model.compile("adam", "mse", jit_compile=xla)
-            run = partial(model.fit, x, y, batch_size=row.batch, shuffle=False, verbose=0)
+            run = partial(model.fit, batches, steps_per_epoch=_BATCHES, shuffle=False, verbose=0)
             name = maker + ", XLA" * xla
             ways.append(Way(name, run, lambda found: [np.array(found.history["loss"])]))
     return ways
