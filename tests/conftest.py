@@ -1,25 +1,35 @@
-"""What every test shares: a quiet TensorFlow on the processor, and slow tests only when asked for."""
+"""What every test shares: a quiet TensorFlow on the processor, and long tests only in part unless asked for."""
 
 from __future__ import annotations
 
 import os
+import time
+import zlib
 
 # Before anything imports TensorFlow, which reads them once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
+# The day, for `rotating`: the processes that share the tests must agree, also at midnight.
+os.environ.setdefault("RNNAPPS_TEST_DAY", str(int(time.time() // 86_400)))
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, and all marked rotating")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--slow") or config.getoption("-m"):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    left_out = [item for item in items if item.get_closest_marker("slow") or _is_of_another_day(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_of_another_day(item: pytest.Item) -> bool:
+    if not item.get_closest_marker("rotating"):
+        return False
+    return (zlib.crc32(item.nodeid.encode()) + int(os.environ["RNNAPPS_TEST_DAY"])) % 4 != 0
