@@ -77,7 +77,7 @@ ONE = Columns(("y",), ("t",))
         ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03 05:00,2\n", ONE, "row 3: 2020-01-03 05:00:00 is no whole number"),
         ("t,y\n2020-01-01,1\n2020-01-02,1\n2999-01-03,2\n", ONE, "3 rows would become 357,"),
         ("t,y,k\n1,1,2\n", Columns(("y",), ("t", "k")), "wanted one column of dates, or columns named year"),
-        ("t,y,g\n2020-01-01,1,1\n2020-01-02,1,2\n", Columns(("y",), ("t",), static=("g",)), "row 2: 'g' holds 2.0, after"),
+        ("t,y,g\n2020-01-01,1,1\n2020-01-02,1,2\n", Columns(("y",), ("t",), static=("g",)), "'g' holds 2.0, after"),
     ],
 )  # fmt: skip
 def test_messy_tables_get_one_sentence(tmp_path, text, columns, sentence):
