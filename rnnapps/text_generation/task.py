@@ -31,6 +31,7 @@ from rnnapps.training.console import Console
 from rnnapps.training.evaluation import Evaluator, baselines
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
+from rnnapps.training.metric import Nats
 from rnnapps.training.optimizers import optimizer
 from rnnapps.training.run import Run
 from rnnapps.training.trainer import CarriedStateTrainer
@@ -58,7 +59,7 @@ def train(config: Config) -> keras.Model:
     """
     runtime.seed_everything(config.seed)
     config = _resolve(config)
-    run, console = Run(config.run), Console(config.tokens)
+    run, console = Run(config.run), Console(Nats(counted=config.tokens))
     corpus = _resume(run, config) if config.resume else _begin(run, config, console)
     loop = _loop(run, config, corpus, console)
     if config.resume:
@@ -158,8 +159,9 @@ def _plan(config: Config, corpus: Corpus) -> Plan:
         steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
         peak=config.learning_rate,
         start_loss=tokens_a_loss * math.log(corpus.vocabulary.size),
+        explosion=2 * tokens_a_loss * math.log(corpus.vocabulary.size),
         loss_scale=tokens_a_loss,
-        tokens_per_step=config.batch_size * config.steps,
+        counted_per_step=config.batch_size * config.steps,
     )
 
 

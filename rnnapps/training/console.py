@@ -7,6 +7,8 @@ from rich.console import Console as Rich
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from rnnapps.training.metric import Metric
+
 _PLAIN_EVERY = 10.0  # seconds between lines where nobody can watch a bar
 
 
@@ -14,11 +16,11 @@ class Console:
     """Shows progress on standard error, which keeps standard output for results.
 
     Args:
-        unit: What a token is: "char", "byte" or "word".
+        metric: What the loss is.
     """
 
-    def __init__(self, unit: str):
-        self._unit = unit
+    def __init__(self, metric: Metric):
+        self.metric = metric
         self._rich = Rich(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._validation = ""
@@ -44,16 +46,15 @@ class Console:
         self._bar.update(self._task, completed=fraction, description=escape(line))
 
     def _line(self, fraction, state, plan, rate) -> str:
-        nats = state.smooth_loss / plan.loss_scale
         elapsed = state.seconds - self._first_seconds
-        speed = (state.step - self._first_step) * plan.tokens_per_step / elapsed if elapsed > 0 else math.nan
+        speed = (state.step - self._first_step) * plan.counted_per_step / elapsed if elapsed > 0 else math.nan
         parts = [
             f"update {state.step}",
-            f"{nats:.3f} nats/{self._unit} ({nats / math.log(2):.3f} bits)",
+            self.metric.text(state.smooth_loss / plan.loss_scale),
             self._validation,
             f"lr {rate:.2g}",
             f"clipped {state.clipped / state.step:.0%}",
-            "" if math.isnan(speed) else f"{speed:,.0f} {self._unit}s/s",
+            "" if math.isnan(speed) else f"{speed:,.0f} {self.metric.counted}s/s",
             f"{_clock(state.seconds * (1 - fraction) / fraction)} left" if fraction > 0 else "",
         ]
         return "  ".join(part for part in parts if part)
@@ -63,8 +64,7 @@ class Console:
         self._validation = f"validation {figure:.3f}"
         mark = "best so far, saved" if better else f"best {state.best:.4f}"
         self._rich.print(
-            f"update {state.step}, {_clock(state.seconds)}: validation {figure:.4f} nats/{self._unit} "
-            f"({figure / math.log(2):.4f} bits), {mark}",
+            f"update {state.step}, {_clock(state.seconds)}: validation {self.metric.text(figure, 4)}, {mark}",
             soft_wrap=True,
         )
 

@@ -53,7 +53,7 @@ class Log:
         except ValueError as error:
             raise RunError(f"{self.path} holds a line that is no JSON ({error}): delete the line to go on") from error
 
-    def plot(self, path: Path, title: str) -> None:
+    def plot(self, path: Path, title: str, label: str = "nats per token") -> None:
         """Draws loss, validation figure and learning rate over updates, as PNG."""
         from matplotlib.figure import Figure
 
@@ -61,14 +61,16 @@ class Log:
         figure = Figure(figsize=(8, 5), layout="constrained")
         loss_axes = figure.add_subplot()
         losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-        checks = [(line["step"], line["validation_nats"]) for line in lines if "validation_nats" in line]
+        checks = [
+            (line["step"], value) for line in lines for key, value in line.items() if key.startswith("validation_")
+        ]
         if losses:
             loss_axes.plot(*zip(*losses, strict=True), color="0.75", linewidth=1, label="training window")
             steps = [step for step, _ in losses]
             loss_axes.plot(steps, _running_mean([loss for _, loss in losses]), color="C0", label="training, smoothed")
         if checks:
             loss_axes.plot(*zip(*checks, strict=True), color="C1", marker="o", markersize=3, label="validation")
-        loss_axes.set(title=title, xlabel="updates", ylabel="nats per token")
+        loss_axes.set(title=title, xlabel="updates", ylabel=label)
         rates = [(line["step"], line["learning_rate"]) for line in lines if "learning_rate" in line]
         if rates:
             rate_axes = loss_axes.twinx()

@@ -17,10 +17,8 @@ from rnnapps.training import checkpoint
 from rnnapps.training.console import Console
 from rnnapps.training.log import Log
 from rnnapps.training.schedule import learning_rate
-from rnnapps.training.trainer import CarriedStateTrainer
 
 _LOG_EVERY = 50  # updates
-_EXPLODED = 2.0  # times the loss of knowing nothing
 
 
 @dataclass
@@ -31,7 +29,7 @@ class State:
         step: Updates done.
         seconds: Time spent training, over all sessions.
         smooth_loss: Moving average of the loss, in the unit of the loss.
-        best: Lowest validation figure so far, nats a token.
+        best: Lowest validation figure so far.
         since_best: Validations since.
         clipped: Updates whose gradient was clipped.
     """
@@ -57,7 +55,9 @@ class Plan:
         sample_every: Updates between samples; 0 is never.
         smoothing: Weight of the past in the moving average of the loss.
         start_loss: What the moving average starts from: the loss of knowing nothing, in the unit of the loss.
+        explosion: A moving average above it ends the run.
         loss_scale: Tokens that the loss is summed over: the window with a summed loss, 1 with a mean.
+        counted_per_step: Of what the metric counts, in an update.
     """
 
     minutes: float | None
@@ -70,19 +70,20 @@ class Plan:
     sample_every: int
     smoothing: float
     start_loss: float
+    explosion: float
     loss_scale: float
-    tokens_per_step: int
+    counted_per_step: int
 
 
 class Loop(keras.callbacks.Callback):
     """Runs a trainer through a plan, as a callback of its `fit`.
 
-    A checkpoint `folder/last.npz` holds all variables and the `State`; `validate` returns nats a token (or None where
+    A checkpoint `folder/last.npz` holds all variables and the `State`; `validate` returns the metric (or None where
     nothing is held out) and `keep` saves the model that is best so far. Every checkpoint is written at the end of an
     update, and never from weights that are not finite.
 
     Args:
-        trainer: Compiled.
+        trainer: Compiled; its `network` is what learns.
         plan: What to do.
         folder: Where checkpoints go.
         log: Where figures go.
@@ -94,7 +95,7 @@ class Loop(keras.callbacks.Callback):
 
     def __init__(
         self,
-        trainer: CarriedStateTrainer,
+        trainer: keras.Model,
         plan: Plan,
         folder: Path,
         log: Log,
@@ -170,7 +171,7 @@ class Loop(keras.callbacks.Callback):
 
     def _refuse_explosion(self, loss: float) -> None:
         # A loss that was summed is judged a token; a smoothed one, since a single hard window is no explosion.
-        if math.isfinite(loss) and self.state.smooth_loss < _EXPLODED * self.plan.start_loss:
+        if math.isfinite(loss) and self.state.smooth_loss < self.plan.explosion:
             return
         what = "is not a number" if not math.isfinite(loss) else f"grew to {self.state.smooth_loss:.3g}"
         kept = f"the last good checkpoint is {self.path}" if self.path.exists() else "there was no checkpoint yet"
@@ -188,7 +189,9 @@ class Loop(keras.callbacks.Callback):
         if figure is not None:
             better = state.best is None or figure < state.best
             state.best, state.since_best = (figure, 0) if better else (state.best, state.since_best + 1)
-            self.log.write(step=state.step, seconds=round(state.seconds, 3), validation_nats=figure)
+            self.log.write(
+                step=state.step, seconds=round(state.seconds, 3), **{f"validation_{self.console.metric.name}": figure}
+            )
             self.console.validated(state, figure, better)
         if figure is None or better:
             self.keep()

@@ -98,7 +98,7 @@ def test_smoothed_loss_and_rhythm_of_samples(corpus, tmp_path):
     plan = Plan(
         minutes=None, steps=UPDATES, peak=PRESET.learning_rate, warmup_steps=PRESET.warmup_steps,
         schedule=PRESET.schedule, patience=0, validate_every=1e9, sample_every=PRESET.sample_every,
-        smoothing=PRESET.smoothing, start_loss=start, loss_scale=STEPS, tokens_per_step=STEPS,
+        smoothing=PRESET.smoothing, start_loss=start, explosion=2 * start, loss_scale=STEPS, counted_per_step=STEPS,
     )  # fmt: skip
     loop = Loop(trainer, plan, tmp_path, Mock(), Mock(), validate=lambda: None, keep=Mock(), sample=sample)
     state = loop.run(windows(corpus, "train", 1, STEPS))
