@@ -5,7 +5,7 @@ own unit. Losses are in units of `unit`, which is that of the whole series, so t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -134,7 +134,7 @@ _ERRORS: dict[str, Callable] = {
     "mse": tf.square,
     "huber": lambda error: tf.where(tf.abs(error) < 1, 0.5 * tf.square(error), tf.abs(error) - 0.5),
 }
-_DISTRIBUTIONS = {
+_DISTRIBUTIONS: dict[str, Any] = {
     "normal": distributions.Normal,
     "student_t": distributions.StudentT,
     "negative_binomial": distributions.NegativeBinomial,

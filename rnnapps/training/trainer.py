@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-Clip = Literal["none", "value", "norm", "global_norm"]
+from rnnapps.training.clipping import Clip, clip_gradients
 
 
 class CarriedStateTrainer(keras.Model):
@@ -67,26 +67,8 @@ class CarriedStateTrainer(keras.Model):
             rows_or_tokens = tokens if self.reduction == "mean" else tf.cast(tf.shape(weights)[0], tf.float32)
             loss = nats / tf.maximum(rows_or_tokens, 1.0)
         trained = self.network.trainable_variables
-        gradients, norm, clipped = _clip(tape.gradient(loss, trained), self.clip, self.clip_at)
+        gradients, norm, clipped = clip_gradients(tape.gradient(loss, trained), self.clip, self.clip_at)
         self.optimizer.apply(gradients, trained)
         for name, state in self.carried.items():
             state.assign(tf.cast(outputs[name], state.dtype))
         return {"loss": nats / tf.maximum(tokens, 1.0), "gradient_norm": norm, "clipped": clipped}
-
-
-def _clip(gradients, clip: Clip, limit: float):
-    """Clipped gradients, their global norm before, and whether clipping changed them."""
-    gradients = [tf.convert_to_tensor(g) for g in gradients]
-    norm = tf.linalg.global_norm(gradients)
-    if clip == "none":
-        return gradients, norm, tf.constant(0.0)
-    if clip == "global_norm":
-        fired = norm > limit
-        gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
-    elif clip == "norm":
-        fired = tf.reduce_any([tf.norm(g) > limit for g in gradients])
-        gradients = [tf.clip_by_norm(g, limit) for g in gradients]
-    else:
-        fired = tf.reduce_any([tf.reduce_max(tf.abs(g)) > limit for g in gradients])
-        gradients = [tf.clip_by_value(g, -limit, limit) for g in gradients]
-    return gradients, norm, tf.cast(fired, tf.float32)
