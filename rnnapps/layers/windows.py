@@ -3,7 +3,6 @@
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 from rnnapps.cells.cell import register
@@ -140,16 +139,17 @@ class StepEmbedding(keras.layers.Layer):
     Args:
         places: Shape of the grid.
         size: Of a vector.
+        seed: Int. Of the first values.
 
     Weights: `embeddings (*places, size)`, normal with deviation 1.
     """
 
-    def __init__(self, places, size, **kwargs):
+    def __init__(self, places, size, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.places, self.size = tuple(places), size
+        self.places, self.size, self.seed = tuple(places), size, seed
 
     def build(self, input_shape):
-        start = keras.initializers.RandomNormal(stddev=1.0, seed=int(np.prod(self.places)))
+        start = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
         self.embeddings = self.add_weight(shape=(*self.places, self.size), initializer=start, name="embeddings")
         self.built = True
 
@@ -161,4 +161,4 @@ class StepEmbedding(keras.layers.Layer):
         return (input_shape[0], *self.places, self.size)
 
     def get_config(self):
-        return {**super().get_config(), "places": list(self.places), "size": self.size}
+        return {**super().get_config(), "places": list(self.places), "size": self.size, "seed": self.seed}

@@ -117,6 +117,13 @@ class _Net:
             **kwargs,
         )
 
+    def embedding(self, places, size, name):
+        return StepEmbedding(places, size, seed=self._seed(), dtype=self.dtype, name=name)
+
+    def category(self, size, name):
+        width, start = min(_LARGEST_EMBEDDING, (size + 3) // 2), keras.initializers.RandomUniform(seed=self._seed())
+        return keras.layers.Embedding(size + 1, width, embeddings_initializer=start, dtype=self.dtype, name=name)
+
     def drop(self, x):
         return keras.layers.Dropout(self.dropout, seed=self._seed(), dtype=self.dtype)(x) if self.dropout else x
 
@@ -153,8 +160,8 @@ def _segment(net, inputs, scaled, observed, known):
     _, *states = layer(read(ops.concatenate([pieces(scaled), 1 - pieces(observed)], axis=-1)))
     # A query for each segment of the horizon and each target, which all ask the same states.
     half = net.units // 2
-    place = StepEmbedding((1, ahead), half, dtype=net.dtype, name="segments")(scaled)
-    target = StepEmbedding((shape.targets, 1), net.units - half, dtype=net.dtype, name="targets_embedded")(scaled)
+    place = net.embedding((1, ahead), half, "segments")(scaled)
+    target = net.embedding((shape.targets, 1), net.units - half, "targets_embedded")(scaled)
     place, target = ops.repeat(place, shape.targets, axis=1), ops.repeat(target, ahead, axis=2)
     queries = ops.concatenate([place, target], axis=-1)
     if known is not None:
@@ -186,7 +193,7 @@ def _attention(net, inputs, scaled, observed, known):
         layer = net.recurrent(return_sequences=True, return_state=True, name=f"encoder_{i}")
         encoded, *last = layer(net.drop(encoded) if i else encoded)
         states.append(last)
-    x = StepEmbedding((shape.horizon,), _LARGEST_EMBEDDING, dtype=net.dtype, name="steps")(scaled)
+    x = net.embedding((shape.horizon,), _LARGEST_EMBEDDING, "steps")(scaled)
     if known is not None:
         x = ops.concatenate([x, known[:, shape.history :]], axis=-1)
     for i, last in enumerate(states):
@@ -233,6 +240,5 @@ def _columns(net, values, sizes, name, series):
         if size:
             codes = values[..., i]
             codes = ops.cast(ops.where(ops.isnan(codes), ops.zeros_like(codes), codes), "int32")
-            width = min(_LARGEST_EMBEDDING, (size + 3) // 2)
-            features.append(keras.layers.Embedding(size + 1, width, dtype=net.dtype, name=f"{name}_{i}")(codes))
+            features.append(net.category(size, f"{name}_{i}")(codes))
     return ops.concatenate(features, axis=-1)
