@@ -1,4 +1,4 @@
-"""Benchmark texts as `tensorflow-datasets` builders: downloaded, or prepared from a local copy."""
+"""Benchmark files as `tensorflow-datasets` builders: downloaded, or prepared from a local copy."""
 
 from __future__ import annotations
 
@@ -71,7 +71,35 @@ class LinuxKernel(TextFileBuilder):
     file_names = ("linux_kernel.txt", "linux_input.txt")
 
 
+class ETTh1(TextFileBuilder):
+    name = "rnnapps_etth1"
+    url = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv"
+    file_names = ("ETTh1.csv",)
+
+
+class ETTh2(TextFileBuilder):
+    name = "rnnapps_etth2"
+    url = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh2.csv"
+    file_names = ("ETTh2.csv",)
+
+
+class JenaWeather(TextFileBuilder):
+    name = "rnnapps_jena_weather"
+    url = "https://raw.githubusercontent.com/xiuyu88/ASDGC-Dataset/0cb0f5f8bf9a45a43928ed318870c4a798d153a3/weather.zip"
+    file_names = ("weather.txt.gz", "weather.txt", "weather.zip")
+
+
+class BeijingPM25(TextFileBuilder):
+    name = "rnnapps_beijing_pm25"
+    url = "https://raw.githubusercontent.com/jbrownlee/Datasets/master/pollution.csv"
+    file_names = ("pollution.csv",)
+
+
 BUILDERS: dict[str, type[TextFileBuilder]] = {
+    "etth1": ETTh1,
+    "etth2": ETTh2,
+    "jena_weather": JenaWeather,
+    "beijing_pm25": BeijingPM25,
     "tiny_shakespeare": TinyShakespeare,
     "war_and_peace": WarAndPeace,
     "linux_kernel": LinuxKernel,
@@ -89,7 +117,7 @@ def prepare(dataset: str, source: Path | None, data_dir: Path | None) -> TextFil
 
     Raises:
         UsageError: `source` does not hold the file, or an empty one.
-        RunError: The text could not be downloaded or prepared.
+        RunError: The data could not be downloaded or prepared.
     """
     root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir)
     if source is None:
@@ -134,7 +162,7 @@ def _local_file(dataset: str, source: Path) -> Path:
     for path in candidates:
         if path.is_file() and path.stat().st_size:
             return path
-    raise UsageError(f"--source {source} holds no text of {dataset}, and {wanted} is wanted there")
+    raise UsageError(f"--source {source} holds no data of {dataset}, and {wanted} is wanted there")
 
 
 def _probe(dataset: str, url: str) -> None:

@@ -202,7 +202,7 @@ class Table:
             with _parquet(self.path) as file:
                 return list(file.schema_arrow.names)
         try:
-            names = pd.read_csv(self.path, nrows=0, skipinitialspace=True, **self._options).columns
+            names = pd.read_csv(self.path, skipinitialspace=True, **{**self._options, "nrows": 0}).columns
         except pd.errors.EmptyDataError:
             raise UsageError(f"{self.path} is empty: wanted a header and rows") from None
         except UnicodeDecodeError as error:

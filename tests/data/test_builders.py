@@ -53,11 +53,11 @@ def test_a_copy_that_lacks_the_file_is_named(tmp_path: Path) -> None:
     wanted = r"tinyshakespeare\.txt or input\.txt"
     with pytest.raises(UsageError, match=f"nowhere does not exist.* {wanted}"):
         prepare("tiny_shakespeare", tmp_path / "nowhere", tmp_path)
-    with pytest.raises(UsageError, match=f"holds no text of tiny_shakespeare, and {wanted} is wanted"):
+    with pytest.raises(UsageError, match=f"holds no data of tiny_shakespeare, and {wanted} is wanted"):
         prepare("tiny_shakespeare", tmp_path, tmp_path)
     (tmp_path / "input.txt").touch()
     for empty in (tmp_path, tmp_path / "input.txt"):
-        with pytest.raises(UsageError, match="holds no text of tiny_shakespeare"):
+        with pytest.raises(UsageError, match="holds no data of tiny_shakespeare"):
             prepare("tiny_shakespeare", empty, tmp_path)
 
 
