@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from rnnapps.data.panel import Panel
+from rnnapps.data.panel import Panel, has_times
 from rnnapps.errors import UsageError
 
 _Batch = tuple[dict[str, np.ndarray], np.ndarray]
@@ -42,8 +42,9 @@ def windows(
 
     Returns:
         Dataset of `({"history": (B, history, targets), "past": (B, history, past columns), "future": (B, history +
-        horizon, future columns), "times": int64 (B, history + horizon), "series": int32 (B,)}, targets (B, horizon,
-        targets))`, float32 where nothing else is said.
+        horizon, future columns), "times": int64 (B, history + horizon), "static": (B, static columns), "series": int32
+        (B,)}, targets (B, horizon, targets))`, float32 where nothing else is said; without inputs that the panel has
+        not.
 
     Raises:
         UsageError: No series of the part is long enough.
@@ -62,13 +63,15 @@ def windows(
 
     layout = panel.layout
     steps = history + horizon
-    inputs = {
-        "history": tf.TensorSpec((None, history, len(layout.targets)), tf.float32),
-        "past": tf.TensorSpec((None, history, len(layout.past)), tf.float32),
-        "future": tf.TensorSpec((None, steps, len(layout.future)), tf.float32),
-        "times": tf.TensorSpec((None, steps), tf.int64),
-        "series": tf.TensorSpec((None,), tf.int32),
+    shapes = {
+        "history": ((history, len(layout.targets)), tf.float32),
+        "past": ((history, len(layout.past)), tf.float32),
+        "future": ((steps, len(layout.future)), tf.float32),
+        "times": ((steps,), tf.int64),
+        "static": ((len(layout.static),), tf.float32),
+        "series": ((), tf.int32),
     }
+    inputs = {name: tf.TensorSpec((None, *shapes[name][0]), shapes[name][1]) for name in index.names}
     targets = tf.TensorSpec((None, horizon, len(layout.targets)), tf.float32)
     return tf.data.Dataset.from_generator(batches, output_signature=(inputs, targets)).prefetch(2)
 
@@ -85,6 +88,9 @@ class WindowIndex:
     Args:
         panel, part, history, horizon, every: As in `windows`.
 
+    Attributes:
+        names: Of the inputs that the panel has.
+
     Raises:
         UsageError: There is no window.
     """
@@ -96,6 +102,9 @@ class WindowIndex:
         counts = np.maximum(0, (bounds[:, 1] - horizon - self._first) // every + 1)
         self._ends = np.cumsum(counts)
         self._starts = np.array([one.start for one in panel.series])
+        layout = panel.layout
+        there = {"past": layout.past, "future": layout.future, "times": has_times(panel), "static": layout.static}
+        self.names = ["history", *(name for name, some in there.items() if some), "series"]
         if self._ends[-1] == 0:
             longest = max(panel.series, key=lambda one: one.part(part)[1] - one.part(part)[0])
             first, end = longest.part(part)
@@ -126,6 +135,7 @@ class WindowIndex:
             "past": values[:, :known, len(layout.targets) : past],
             "future": values[:, :, past:],
             "times": self.panel.times[rows],
+            "static": self.panel.static[series],
             "series": series.astype(np.int32),
         }
-        return inputs, values[:, known:, : len(layout.targets)]
+        return {name: inputs[name] for name in self.names}, values[:, known:, : len(layout.targets)]

@@ -56,13 +56,17 @@ class TimeGrid:
 
     def times(self, first: int, count: int) -> np.ndarray:
         """The times of `count` steps in a row, the first of them `first`: int64 seconds since 1970."""
+        return self.shifted(first, np.arange(count, dtype=np.int64))
+
+    def shifted(self, first: int, steps: np.ndarray) -> np.ndarray:
+        """The times that are whole numbers of steps, which may be negative, after `first`."""
         if self.frequency == BUSINESS_DAYS:
-            days = np.busday_offset(_days(np.array(first)), np.arange(count), roll="forward")
+            days = np.busday_offset(_days(np.array(first)), steps, roll="forward")
             return days.astype("datetime64[s]").astype(np.int64)
         if self.period is None:
-            return first + self._fixed() * np.arange(count, dtype=np.int64)
+            return first + self._fixed() * steps
         start = int(self.steps(np.array([first]))[0])
-        periods = pd.PeriodIndex.from_ordinals(np.arange(start, start + count), freq=self.period)
+        periods = pd.PeriodIndex.from_ordinals(start + steps, freq=self.period)
         return np.asarray(periods.to_timestamp().values.astype("datetime64[s]").astype(np.int64))
 
     def _fixed(self) -> int:

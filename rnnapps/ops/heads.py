@@ -21,10 +21,12 @@ class Head(Protocol):
     Attributes:
         parameters: Raw numbers for each target and step.
         loss_name: What the loss is called, for a person.
+        is_probabilistic: Whether there are quantiles.
     """
 
     parameters: int
     loss_name: str
+    is_probabilistic: bool
 
     def loss(self, raw, center, scale, unit, target) -> tf.Tensor:
         """The cost of each target, finite also where a target is missing and counts for nothing."""
@@ -44,6 +46,7 @@ class PointHead:
     """
 
     parameters = 1
+    is_probabilistic = False
 
     def __init__(self, error: str = "mae"):
         self.loss_name, self._error = error, _ERRORS[error]
@@ -70,6 +73,7 @@ class QuantileHead:
     """
 
     loss_name = "pinball"
+    is_probabilistic = True
 
     def __init__(self, levels: Sequence[float] = LEVELS):
         self.levels, self.parameters = tuple(levels), len(levels)
@@ -107,6 +111,7 @@ class DistributionHead:
     """
 
     loss_name = "nats"
+    is_probabilistic = True
 
     def __init__(self, kind: str = "normal"):
         self._kind = _DISTRIBUTIONS[kind]

@@ -21,7 +21,7 @@ class Run:
     """Paths of a run, and what they hold.
 
         config.json         the options
-        corpus/             the text as token ids, with its vocabulary
+        corpus/             the text as token ids, with its vocabulary; of series: panel/
         checkpoints/        last.npz: everything that --resume needs
         model.keras         the best model so far, in float32
         metrics.jsonl       figures over time; tensorboard/ holds the same as events
@@ -30,13 +30,14 @@ class Run:
 
     Args:
         folder: The run's folder; it need not be there yet.
+        data: Name of the folder in it that holds what is learnt: `corpus`, or `panel` for series.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, data: str = "corpus"):
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.model_path = folder / "model.keras"
-        self.corpus_path = folder / "corpus"
+        self.data_path = folder / data
 
     @contextlib.contextmanager
     def new_folder(self, overwrite: bool) -> Iterator[Path]:
@@ -69,18 +70,18 @@ class Run:
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UsageError(f"--run {self.folder} holds something that is no run: wanted a new or an empty folder")
 
-    def begin(self, config: Any, corpus: Path) -> None:
-        """Begins a run in the place of any that was there: the options, and the text in the folder `corpus`.
+    def begin(self, config: Any, data: Path) -> None:
+        """Begins a run in the place of any that was there: the options, and what is learnt in the folder `data`.
 
         Raises:
             RunError: The folder cannot be written.
         """
         # Only what a run writes, by name: a slip of the pen in --run must not empty somebody's folder.
-        for folder in (self.checkpoints, self.corpus_path, self.folder / "tensorboard"):
+        for folder in (self.checkpoints, self.data_path, self.folder / "tensorboard"):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("model.keras", "metrics.jsonl", "figures.json", "learning_curve.png"):
             (self.folder / name).unlink(missing_ok=True)
-        corpus.rename(self.corpus_path)
+        data.rename(self.data_path)
         self.save_config(config)
 
     def save_config(self, config: Any) -> None:
@@ -101,7 +102,7 @@ class Run:
         Raises:
             RunError: It is missing or damaged.
         """
-        return Corpus.open(self.corpus_path)
+        return Corpus.open(self.data_path)
 
     def save_model(self, model: keras.Model) -> None:
         """Writes `model.keras`, whole or not at all."""

@@ -1,0 +1,238 @@
+"""Options of forecasting: one frozen dataclass for each verb, and the presets of `train`.
+
+A field is an option of the command line, an argument in Python and a key of `config.json`, under one name; the text
+below a field is its help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from rnnapps.config import check_above, check_at_most_one, check_range, check_types
+from rnnapps.errors import UsageError
+
+RUN = Path("runs/forecasting")
+SHIPPED_MODEL = "etth1"
+DEFAULT_PRESET = "quick"
+EXAMPLES = (
+    ("train", "learn a year of hourly temperatures, which come with the package"),
+    ("train --csv sales.csv --target sales --horizon 28 --run runs/sales", "learn your own series"),
+    ("evaluate --run runs/sales", "say whether that beats the last value, the last season and a linear model"),
+)
+_SEED_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a network that forecasts; Ctrl-C keeps the best checkpoint, and --resume goes on from the last one."""
+
+    # Giving one of these options switches off what the preset says for the other.
+    ALTERNATIVES: ClassVar = (("minutes", "epochs"),)
+
+    preset: str = DEFAULT_PRESET
+    """Named set of values to start from: quick, long, probabilistic, covariates, tiny. Others change it."""
+    run: Path = RUN
+    """Folder that the run writes."""
+    resume: bool = False
+    """Go on with the run in that folder, with its own options; those given here (a longer --minutes) change them."""
+    overwrite: bool = False
+    """Begin anew in a folder that holds a run, which is lost."""
+
+    dataset: str | None = None
+    """Series to learn: seattle_temperatures, seattle_weather, stocks, etth1, etth2, jena_weather or beijing_pm25.
+    Default: seattle_temperatures."""
+    source: Path | None = None
+    """Folder with a local copy of the data set, instead of a download."""
+    csv: tuple[Path, ...] = ()
+    """Your own CSV or Parquet files to learn, instead of a data set."""
+    data_dir: Path | None = None
+    """Folder that keeps prepared data sets. Default: that of tensorflow-datasets."""
+    target: tuple[str, ...] = ()
+    """Columns to forecast. Default: those of the data set."""
+    time: tuple[str, ...] = ()
+    """Column of dates and times, or columns named year, month, day, hour. Default: the first column of dates."""
+    series: str | None = None
+    """Column that names the series of a row. Default: all rows are one series."""
+    past: tuple[str, ...] = ()
+    """Further columns, which are known up to the forecast."""
+    future: tuple[str, ...] = ()
+    """Further columns, which are known over the horizon too, such as a price or a holiday."""
+    static: tuple[str, ...] = ()
+    """Further columns, which have one value for each series."""
+    categorical: tuple[str, ...] = ()
+    """Those of the further columns that hold names, and no numbers."""
+    missing: tuple[str, ...] = ()
+    """What stands for a missing value, beside an empty field, NA, NaN and null; such as -9999."""
+    frequency: str | None = None
+    """Time between rows: 10min, h, D, W, B, MS, QS, YS, or rows for rows without a regular time. Default: as the times
+    say."""
+    validation_fraction: float | None = None
+    """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual."""
+    test_fraction: float | None = None
+    """Part at the end of each series that training never sees. Default: 0.2, or as usual."""
+
+    history: int = 96
+    """Steps that a forecast looks back."""
+    horizon: int = 24
+    """Steps that are forecast."""
+    kind: Literal["segment", "direct", "attention"] = "segment"
+    """Network: segment reads and writes a few steps at once, each target alone; direct reads all columns step by step;
+    attention also reads what is known of the horizon step by step."""
+    cell: Literal["gru", "lstm", "simple_rnn"] = "gru"
+    """Recurrent cell."""
+    units: int = 128
+    """Size of each layer's state."""
+    layers: int = 1
+    """Recurrent layers, 1 to 4; segment has one."""
+    segment: int = 12
+    """Steps of a segment; divides --history and --horizon."""
+    dropout: float = 0.2
+    """Probability of dropping a value before the last layer while training."""
+    normalize: Literal["series", "window", "last"] = "last"
+    """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero."""
+    head: Literal["quantiles", "normal", "student_t", "negative_binomial", "mixture", "mae", "mse", "huber"] = (
+        "quantiles"
+    )
+    """What is forecast: quantiles, a distribution, or one number that is least wrong by mae, mse or huber."""
+
+    batch_size: int = 64
+    """Windows of an update."""
+    optimizer: Literal["adam", "adamw", "rmsprop", "adagrad"] = "adam"
+    """How gradients change the weights."""
+    learning_rate: float = 0.001
+    """Its highest value."""
+    weight_decay: float = 0.0
+    """Pull of the weights to zero, for adamw."""
+    smoothing: float = 0.99
+    """Weight of the past in the moving average of the loss that is shown."""
+    clip: Literal["none", "value", "norm", "global_norm"] = "global_norm"
+    """How gradients that are too large are cut."""
+    clip_at: float = 1.0
+    """What is too large."""
+    warmup_steps: int = 20
+    """Updates in which the learning rate grows from zero."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Learning rate after the warm-up; cosine falls towards zero at the end of the budget."""
+
+    minutes: float | None = None
+    """Budget: minutes of training. With --epochs, the first to be spent ends the run; with neither, Ctrl-C does."""
+    epochs: float | None = None
+    """Budget: times through all windows of the training part; 0.5 is half of them."""
+    patience: int = 0
+    """Stop after this many validations without a better one; 0 never does."""
+    validate_every: float = 10.0
+    """Seconds between validations, each of which also saves a checkpoint."""
+
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "float32"
+    """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
+    threads: int = 0
+    """Processor threads; 0 takes all cores."""
+    seed: int = 0
+    """Seed of the weights, of dropout and of the order of windows."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_at_most_one(self, "dataset", "csv")
+        check_at_most_one(self, "source", "csv")
+        for name in ("history", "horizon", "units", "segment", "batch_size"):
+            check_range(self, name, 1)
+        for name in ("weight_decay", "warmup_steps", "patience", "threads"):
+            check_range(self, name, 0)
+        for name in ("learning_rate", "clip_at", "minutes", "epochs", "validate_every"):
+            check_above(self, name, 0)
+        for name in ("validation_fraction", "test_fraction"):
+            check_range(self, name, 0, 0.5)
+        check_range(self, "layers", 1, 4)
+        check_range(self, "dropout", 0, 0.95)
+        check_range(self, "smoothing", 0, 0.9999)
+        check_range(self, "seed", 0, _SEED_LIMIT)
+        if self.csv and not self.target:
+            raise UsageError("--csv without --target: wanted the name of the column to forecast")
+        if self.kind == "segment" and (self.history % self.segment or self.horizon % self.segment):
+            sizes = f"--history {self.history} and --horizon {self.horizon}"
+            raise UsageError(f"--segment {self.segment} with {sizes}: wanted a divisor of both")
+        if self.kind == "segment" and self.layers > 1:
+            raise UsageError(f"--layers {self.layers} with --kind segment: wanted 1")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise UsageError(f"--weight-decay with --optimizer {self.optimizer}: wanted --optimizer adamw")
+
+
+PRESETS: dict[str, Config] = {
+    "quick": Config(minutes=1, epochs=30, patience=10),
+    # SegRNN (Lin et al., 2023) at a size for a laptop.
+    "long": Config(
+        preset="long", horizon=96, segment=24, units=256, dropout=0.5, head="mae", batch_size=256, epochs=10,
+    ),
+    "probabilistic": Config(
+        preset="probabilistic", kind="direct", cell="lstm", units=64, head="student_t", normalize="window", minutes=3,
+    ),
+    "covariates": Config(preset="covariates", kind="attention", units=64, batch_size=32, minutes=3, patience=10),
+    # Seconds on any machine: for a first look, and for tests.
+    "tiny": Config(
+        preset="tiny", history=12, horizon=6, segment=3, units=8, batch_size=16, epochs=1, validate_every=2.0,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a run on a part of its series, beside the last value, the last season, a line and a linear model."""
+
+    run: Path = RUN
+    """Run folder of the model to score."""
+    split: Literal["validation", "test"] = "test"
+    """Part of the series that is scored."""
+    every: int = 1
+    """Steps between the moments of two forecasts: 1 scores every window."""
+    by_step: bool = False
+    """Also print a line for each step of the horizon."""
+    by_target: bool = False
+    """Also print a line for each target."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "every", 1)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Forecast the steps after the end of a run's series, or of your own file with the same columns."""
+
+    run: Path = RUN
+    """Run folder of the model that forecasts."""
+    csv: tuple[Path, ...] = ()
+    """CSV or Parquet files to go on from, with the columns that the run learnt. Default: the run's own series."""
+    output: Path | None = None
+    """CSV file to write, instead of standard output."""
+    json: bool = False
+    """Print one JSON object a series, a line each."""
+    plot: Path | None = None
+    """Picture to write: .png, .svg or .pdf."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.json and self.output is not None:
+            raise UsageError("--json with --output: wanted only one of them")
+        if self.plot is not None and self.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise UsageError(f"--plot {self.plot}: wanted a name that ends with one of .png, .svg, .pdf")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a SavedModel for TensorFlow Serving: OUTPUT/NAME/VERSION, at the next free version."""
+
+    run: Path = RUN
+    """Run folder of the model to export."""
+    output: Path = Path("saved_models")
+    """Folder of all exported models."""
+    name: str | None = None
+    """Name of the model. Default: the name of what it learnt."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.name is not None and (not self.name or "/" in self.name or self.name.startswith(".")):
+            raise UsageError(f"--name {self.name!r}: wanted a plain folder name")
