@@ -25,6 +25,7 @@ _SUBMODULES = (
     "decoding",
     "errors",
     "exchange",
+    "forecasting",
     "gradient_flow",
     "inspect",
     "layers",

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
-from rnnapps.config import known
 from rnnapps.errors import RunError, UsageError
 
 BLOCK_ROWS = 100_000
@@ -120,7 +119,7 @@ class Table:
         """
         for name in columns.all:
             if name not in self.columns:
-                raise UsageError(f"{self.path} has no column {name!r}: {known(self.columns, name)}")
+                raise UsageError(f"{self.path} has no column {name!r}: wanted one of {', '.join(self.columns)}")
         first, yielded = 1, False
         for frame in self._frames(columns.all, rows, columns.categorical):
             yielded = yielded or len(frame) > 0
@@ -135,15 +134,19 @@ class Table:
             self._refuse_first(frame[columns.series].isna(), frame[columns.series], first, "the name of a series")
             series = frame[columns.series].astype(str).to_numpy(object)
         times = self._times(frame, columns.time, first) if columns.time else None
-        values = {name: self._numbers(frame[name], first) for name in columns.numeric}
+        further = {*columns.past, *columns.future, *columns.static}
+        values = {
+            name: self._numbers(frame[name], first, "a number, or --categorical" if name in further else "a number")
+            for name in columns.numeric
+        }
         for name in columns.categorical:
             values[name] = frame[name].astype(object).where(frame[name].notna(), None).to_numpy()
         return Block(first, series, times, values)
 
-    def _numbers(self, column: pd.Series, first: int) -> np.ndarray:
+    def _numbers(self, column: pd.Series, first: int, wanted: str) -> np.ndarray:
         if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
             numbers = pd.to_numeric(column, errors="coerce")
-            self._refuse_first(numbers.isna() & column.notna(), column, first, "a number, or --categorical")
+            self._refuse_first(numbers.isna() & column.notna(), column, first, wanted)
             column = numbers
         numbers = column.to_numpy(np.float64, na_value=np.nan)
         self._refuse_first(pd.Series(np.isinf(numbers)), column, first, "a finite number")

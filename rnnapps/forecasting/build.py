@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from rnnapps.data import gather
-from rnnapps.data.panel import Panel
+from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.series_sources import DATASETS, DEFAULT_DATASET, Dataset, tables
 from rnnapps.data.table import Columns, Table
 from rnnapps.forecasting.config import Config
+from rnnapps.layers.windows import CYCLES
 from rnnapps.models.forecaster import Shape, forecaster
 from rnnapps.ops.heads import head
 
@@ -57,7 +59,7 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
 
     shape = Shape(
         config.history, config.horizon, len(layout.targets), sizes(layout.past), sizes(layout.future),
-        sizes(layout.static), len(panel.series), _step_seconds(panel),
+        sizes(layout.static), len(panel.series), _cycles(panel) if config.calendar else (),
     )  # fmt: skip
     options = ("kind", "cell", "units", "layers", "segment", "dropout", "normalize", "seed")
     found = {name: getattr(config, name) for name in options}
@@ -66,11 +68,14 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
     return network
 
 
-def _step_seconds(panel: Panel) -> int | None:
-    """Seconds of a step, as the calendar needs them; the mean where steps differ."""
-    if panel.grid.seconds is not None:
-        return panel.grid.seconds
-    return {"B": 86_400, "M": 2_629_746, "Q": 7_889_238, "Y": 31_556_952}.get(panel.grid.period or panel.grid.frequency)
+def _cycles(panel: Panel) -> tuple[str, ...]:
+    """The cycles of the calendar that can be learnt: of three steps or more, and seen twice in training."""
+    if not has_times(panel):
+        return ()
+    longest = max(panel.series, key=lambda one: one.train_end)
+    learnt = panel.times[longest.start : longest.start + max(longest.train_end, 2)]
+    span, step = int(learnt[-1] - learnt[0]), float(np.median(np.diff(learnt[:1000])))
+    return tuple(name for name, seconds in CYCLES.items() if 3 * step <= seconds and 2 * seconds <= span)
 
 
 def _set_tables(network: keras.Model, panel: Panel) -> None:

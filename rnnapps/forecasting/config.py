@@ -32,7 +32,7 @@ class Config:
     ALTERNATIVES: ClassVar = (("minutes", "epochs"),)
 
     preset: str = DEFAULT_PRESET
-    """Named set of values to start from: quick, long, probabilistic, covariates, tiny. Others change it."""
+    """Named set of values to start from: quick, base, long, probabilistic, covariates, tiny. Others change it."""
     run: Path = RUN
     """Folder that the run writes."""
     resume: bool = False
@@ -92,6 +92,8 @@ class Config:
     """Probability of dropping a value before the last layer while training."""
     normalize: Literal["series", "window", "last"] = "last"
     """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero."""
+    calendar: bool = True
+    """Read the time of the day, the week and the year, of those that the training part holds twice."""
     head: Literal["quantiles", "normal", "student_t", "negative_binomial", "mixture", "mae", "mse", "huber"] = (
         "quantiles"
     )
@@ -161,9 +163,11 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "quick": Config(minutes=1, epochs=30, patience=10),
+    "base": Config(preset="base", units=256, dropout=0.3, batch_size=128, minutes=5, patience=20),
     # SegRNN (Lin et al., 2023) at a size for a laptop.
     "long": Config(
-        preset="long", horizon=96, segment=24, units=256, dropout=0.5, head="mae", batch_size=256, epochs=10,
+        preset="long", horizon=96, segment=24, units=256, dropout=0.5, calendar=False, head="mae", batch_size=256,
+        epochs=10,
     ),
     "probabilistic": Config(
         preset="probabilistic", kind="direct", cell="lstm", units=64, head="student_t", normalize="window", minutes=3,

@@ -8,7 +8,7 @@ from keras import ops
 from rnnapps.cells.cell import register
 
 _SMALL = 1e-5
-_DAY, _WEEK, _YEAR = 86_400, 7 * 86_400, 31_556_952  # seconds; of a mean Gregorian year
+CYCLES = {"day": 86_400, "week": 7 * 86_400, "year": 31_556_952}  # seconds; of a mean Gregorian year
 _MONDAY = 4 * 86_400  # 1970-01-01 was a Thursday
 
 
@@ -97,12 +97,10 @@ def _last(values, observed, otherwise):
 
 @register
 class Calendar(keras.layers.Layer):
-    """Where in the day, the week and the year a time is: sine and cosine of each angle.
-
-    A cycle that has fewer than three steps is left out: days of daily data, weeks of monthly data.
+    """Where in the day, the week or the year a time is: sine and cosine of each angle.
 
     Args:
-        step_seconds: Of a step.
+        cycles: Names among "day", "week", "year", in this order.
 
     Call arguments:
         times: int64 `(batch, steps)`, seconds since 1970.
@@ -111,14 +109,15 @@ class Calendar(keras.layers.Layer):
         `(batch, steps, 2 * cycles)`.
     """
 
-    def __init__(self, step_seconds, **kwargs):
+    def __init__(self, cycles=tuple(CYCLES), **kwargs):
         super().__init__(**kwargs)
-        self.step_seconds = step_seconds
-        self.cycles = [cycle for cycle in (_DAY, _WEEK, _YEAR) if cycle >= 3 * step_seconds]
+        if unknown := set(cycles) - set(CYCLES):
+            raise ValueError(f"cycles of {self.name} must be among {', '.join(CYCLES)}, not {unknown.pop()!r}")
+        self.cycles = list(cycles)
 
     def call(self, times):
         features = []
-        for cycle in self.cycles:
+        for cycle in (CYCLES[name] for name in self.cycles):
             # Whole numbers up to here: seconds since 1970 are too many for float32.
             within = ops.mod(times - _MONDAY, cycle)
             angle = ops.cast(within, self.compute_dtype) * (2 * math.pi / cycle)
@@ -129,7 +128,7 @@ class Calendar(keras.layers.Layer):
         return (*times_shape, 2 * len(self.cycles))
 
     def get_config(self):
-        return {**super().get_config(), "step_seconds": self.step_seconds}
+        return {**super().get_config(), "cycles": self.cycles}
 
 
 @register

@@ -23,7 +23,7 @@ class Shape:
         past, future: Columns of either kind, as sizes: 0 is a number, n a category with codes up to n.
         static: The same of what does not vary.
         num_series: Series of the panel.
-        step_seconds: Between steps; None where steps have no times.
+        cycles: Of the calendar that the network knows of, as in `Calendar`; empty where steps have no times.
     """
 
     history: int
@@ -33,7 +33,7 @@ class Shape:
     future: tuple[int, ...] = ()
     static: tuple[int, ...] = ()
     num_series: int = 1
-    step_seconds: int | None = None
+    cycles: tuple[str, ...] = ()
 
 
 def forecaster(
@@ -138,7 +138,7 @@ def _inputs(shape):
         inputs["past"] = keras.Input((shape.history, len(shape.past)), name="past")
     if shape.future:
         inputs["future"] = keras.Input((steps, len(shape.future)), name="future")
-    if shape.step_seconds is not None:
+    if shape.cycles:
         inputs["times"] = keras.Input((steps,), dtype="int64", name="times")
     if shape.static:
         inputs["static"] = keras.Input((len(shape.static),), name="static")
@@ -220,8 +220,8 @@ def _known(net, inputs):
     shape, features = net.shape, []
     if shape.future:
         features.append(_columns(net, inputs["future"], shape.future, "future", inputs["series"]))
-    if shape.step_seconds is not None and (calendar := Calendar(shape.step_seconds, name="calendar")).cycles:
-        features.append(calendar(inputs["times"]))
+    if shape.cycles:
+        features.append(Calendar(shape.cycles, name="calendar")(inputs["times"]))
     if shape.static:
         static = _columns(net, inputs["static"][:, None], shape.static, "static", inputs["series"])
         features.append(ops.repeat(static, shape.history + shape.horizon, axis=1))

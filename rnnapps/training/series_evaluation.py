@@ -11,7 +11,7 @@ from rnnapps.data.series import windows
 from rnnapps.ops.heads import LEVELS, Head
 from rnnapps.training.series_baselines import Linear, drift, persistence, season, seasonal_naive
 from rnnapps.training.series_scores import Scores
-from rnnapps.training.window_trainer import window_loss
+from rnnapps.training.window_trainer import run, window_loss
 
 _BATCH = 256
 _Window = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -30,7 +30,7 @@ class Forecaster:
     def __init__(self, network: keras.Model, head: Head):
         self.network, self.head = network, head
         self._forecast = tf.function(self._run_forecast)
-        self._loss = tf.function(lambda inputs, targets: window_loss(head, network(inputs), targets))
+        self._loss = tf.function(lambda inputs, targets: window_loss(head, run(network, inputs), targets))
 
     def forecast(self, inputs):
         """Mean `(windows, horizon, targets)`, and quantiles at `LEVELS` or None, in the series' own units."""
@@ -38,7 +38,7 @@ class Forecaster:
         return mean.numpy(), quantiles[0].numpy() if quantiles else None
 
     def _run_forecast(self, inputs):
-        outputs = self.network(inputs, training=False)
+        outputs = run(self.network, inputs)
         raw = outputs["raw"]
         center, scale = (outputs[name][:, tf.newaxis] for name in ("center", "scale"))
         quantiles = self.head.quantiles(raw, center, scale, LEVELS)

@@ -29,16 +29,21 @@ class WindowTrainer(keras.Model):
         self.built = True
 
     def call(self, inputs, training=False):
-        return self.network(inputs, training=training)
+        return run(self.network, inputs, training)
 
     def train_step(self, data):
         inputs, targets = data
         with tf.GradientTape() as tape:
-            loss = window_loss(self.head, self.network(inputs, training=True), targets)
+            loss = window_loss(self.head, run(self.network, inputs, training=True), targets)
         trained = self.network.trainable_variables
         gradients, norm, clipped = clip_gradients(tape.gradient(loss, trained), self.clip, self.clip_at)
         self.optimizer.apply(gradients, trained)
         return {"loss": loss, "gradient_norm": norm, "clipped": clipped}
+
+
+def run(network: keras.Model, inputs: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+    """The outputs of a network for windows, of which it reads what it has inputs for."""
+    return network({name: inputs[name] for name in network.input}, training=training)
 
 
 def window_loss(head: Head, outputs: dict[str, tf.Tensor], targets: tf.Tensor) -> tf.Tensor:

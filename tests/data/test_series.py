@@ -71,7 +71,7 @@ ONE = Columns(("y",), ("t",))
         ("t,y\n2020-01-01,1\n2020-01-02,-inf\n", ONE, "row 2: 'y' holds '-inf', wanted a finite number"),
         ("t,y\n01/02/2020,1\n13/02/2020,2\n", ONE, "row 2: 't' holds '13/02/2020', wanted a date"),
         ("t,y\n", ONE, "has a header and no rows"),
-        ("t,z\n2020-01-01,1\n", ONE, "has no column 'y': known: t, z"),
+        ("t,z\n2020-01-01,1\n", ONE, "has no column 'y': wanted one of t, z"),
         ("t,y\n2020-01-01,\n2020-01-02,NA\n", ONE, "column 'y' has no value in any row"),
         ("t,y\n2020-01-01,1\n", ONE, "cannot be read off fewer than two times"),
         ("t,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03 05:00,2\n", ONE, "row 3: 2020-01-03 05:00:00 is no whole number"),

@@ -10,7 +10,7 @@ from rnnapps.ops.heads import head
 from rnnapps.training.window_trainer import WindowTrainer, window_loss
 
 PLAIN = Shape(12, 6, 2)
-FULL = Shape(12, 6, 3, past=(0, 4), future=(0, 0, 2), static=(0, 3), num_series=5, step_seconds=3600)
+FULL = Shape(12, 6, 3, past=(0, 4), future=(0, 0, 2), static=(0, 3), num_series=5, cycles=("day", "year"))
 OPTIONS = {"units": 8, "segment": 3, "parameters": 3, "normalize": "series"}
 
 
@@ -27,8 +27,8 @@ def batch(shape, rows=4, seed=0):
         x["past"] = columns(shape.past, shape.history)
     if shape.future:
         x["future"] = columns(shape.future, steps)
-    if shape.step_seconds:
-        x["times"] = (rng.integers(0, 10**9, (rows, 1)) + shape.step_seconds * np.arange(steps)).astype("int64")
+    if shape.cycles:
+        x["times"] = (rng.integers(0, 10**9, (rows, 1)) + 3600 * np.arange(steps)).astype("int64")
     if shape.static:
         x["static"] = columns(shape.static, 1)[:, 0]
     x["series"] = np.arange(rows, dtype="int32") % shape.num_series
