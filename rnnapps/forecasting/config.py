@@ -17,7 +17,7 @@ RUN = Path("runs/forecasting")
 SHIPPED_MODEL = "etth1"
 DEFAULT_PRESET = "quick"
 EXAMPLES = (
-    ("train", "learn a year of hourly temperatures, which come with the package"),
+    ("train --dataset etth1 --preset long", "learn two years of an electricity transformer, 96 hours ahead"),
     ("train --csv sales.csv --target sales --horizon 28 --run runs/sales", "learn your own series"),
     ("evaluate --run runs/sales", "say whether that beats the last value, the last season and a linear model"),
 )
