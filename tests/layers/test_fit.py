@@ -126,6 +126,7 @@ EXPORTED = {
 }
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("name", EXPORTED)
 def test_export_of_a_trained_model(name, tmp_path):
     """With Keras' own `export`; and what is loaded has the gradients too, since their function runs the loop again."""

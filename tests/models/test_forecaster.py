@@ -126,6 +126,7 @@ def test_sizes_that_do_not_go_together():
 # === Training ===
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["mae", "quantiles", "student_t"])
 def test_it_learns_a_small_batch_by_heart(kind, name):
