@@ -1,15 +1,15 @@
-from keras import activations, ops
+from keras import ops
 
 # Keras exports the layer and not its cell. To write that out again would be to keep 20 arguments, their checks and the
 # order in which masks are drawn the same by hand; a Keras that moves the class fails here, where it is seen.
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
-from rnnapps.cells.cell import GatedCell, register
-from rnnapps.ops.gates import LSTMGates
+from rnnapps.cells.cell import register
+from rnnapps.cells.lstm import LSTMEquations
 
 
 @register
-class ConvLSTM2DCell(GatedCell, ConvLSTMCell):
+class ConvLSTM2DCell(LSTMEquations, ConvLSTMCell):
     """One step of an LSTM over images, with the arguments and weights of the cell in `keras.layers.ConvLSTM2D`.
 
         i, f, g, o = split(x_t * W + h_{t-1} * U + b)    * is a convolution; along the channels
@@ -65,16 +65,6 @@ class ConvLSTM2DCell(GatedCell, ConvLSTMCell):
         new = ops.cast(self.input_conv(images, kernel, padding=self.padding), self.gate_dtype)
         size = self.compute_output_shape((None, *x.shape[-3:]))[0][1:-1]
         return ops.reshape(new, (*ops.shape(x)[:-3], *size, kernel.shape[-1]))
-
-    def loop_gates(self):
-        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
-            return LSTMGates()
-        return super().loop_gates()
-
-    def gates(self, projected, recurrent, states, weights=()):
-        i, f, g, o = ops.split(projected + recurrent, 4, axis=-1)
-        c = self.recurrent_activation(f) * states[1] + self.recurrent_activation(i) * self.activation(g)
-        return [self.recurrent_activation(o) * self.activation(c), c]
 
     def get_config(self):
         return {**super().get_config(), "rank": self.rank}

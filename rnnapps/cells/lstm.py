@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 from keras import activations, ops
 
@@ -5,8 +7,25 @@ from rnnapps.cells.cell import GatedCell, register
 from rnnapps.ops.gates import LSTMGates
 
 
+class LSTMEquations(GatedCell):
+    """The gates of an LSTM whose P_t + R_t are i, f, g, o, with the activations of a Keras cell."""
+
+    activation: Any
+    recurrent_activation: Any
+
+    def loop_gates(self):
+        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
+            return LSTMGates()
+        return super().loop_gates()
+
+    def gates(self, projected, recurrent, states, weights=()):
+        i, f, g, o = ops.split(projected + recurrent, 4, axis=-1)
+        c = self.recurrent_activation(f) * states[1] + self.recurrent_activation(i) * self.activation(g)
+        return [self.recurrent_activation(o) * self.activation(c), c]
+
+
 @register
-class LSTMCell(GatedCell, keras.layers.LSTMCell):
+class LSTMCell(LSTMEquations, keras.layers.LSTMCell):
     """One LSTM step, with the arguments and weights of `keras.layers.LSTMCell`.
 
         i, f, g, o = split(x_t W + h_{t-1} U + b)
@@ -37,13 +56,3 @@ class LSTMCell(GatedCell, keras.layers.LSTMCell):
     Reference: Hochreiter and Schmidhuber, 1997, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et
     al., 2000, https://doi.org/10.1162/089976600300015015
     """
-
-    def loop_gates(self):
-        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
-            return LSTMGates()
-        return super().loop_gates()
-
-    def gates(self, projected, recurrent, states, weights=()):
-        i, f, g, o = ops.split(projected + recurrent, 4, axis=-1)
-        c = self.recurrent_activation(f) * states[1] + self.recurrent_activation(i) * self.activation(g)
-        return [self.recurrent_activation(o) * self.activation(c), c]

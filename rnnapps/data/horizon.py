@@ -18,14 +18,12 @@ class Ends:
         names: Of the series.
         inputs: As `rnnapps.data.series.windows` gives them, one row a series.
         times: int64 `(series, horizon)`: of the steps to be forecast.
-        known: `(series, history, targets)`: the history once more, for a picture.
         known_times: int64 `(series, history)`.
     """
 
     names: list[str]
     inputs: dict[str, np.ndarray]
     times: np.ndarray
-    known: np.ndarray
     known_times: np.ndarray
 
 
@@ -77,7 +75,7 @@ def ends(panel: Panel, learnt: Panel, history: int, horizon: int) -> Ends:
         inputs["static"] = panel.static
     names = [one.name for one in panel.series]
     inputs["series"] = np.array([order.get(name, -1) for name in names], np.int32)
-    return Ends(names, inputs, stamps[:, history:], inputs["history"], stamps[:, :history])
+    return Ends(names, inputs, stamps[:, history:], stamps[:, :history])
 
 
 def _window(values: np.ndarray, origin: int, history: int, horizon: int) -> np.ndarray:

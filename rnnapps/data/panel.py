@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -166,11 +165,6 @@ def cut(series: Series, validation_fraction: float, test_fraction: float) -> Ser
     test = round(series.length * test_fraction)
     validation = round(series.length * validation_fraction)
     return replace(series, train_end=series.length - test - validation, validation_end=series.length - test)
-
-
-def forget(folder: Path) -> None:
-    """Deletes a panel."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _moments(values: np.ndarray, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ def draw(
     figure = Figure(figsize=(9, 2.2 * len(shown) + 0.8), layout="constrained")
     for axes, (i, j) in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
         before, after = (_axis(times[i], with_times) for times in (last.known_times, last.times))
-        axes.plot(before, last.known[i, :, j], color="0.4", linewidth=1, label="known")
+        axes.plot(before, last.inputs["history"][i, :, j], color="0.4", linewidth=1, label="known")
         if quantiles is None:
             axes.plot(after, mean[i, :, j], color="C0", label="forecast")
         else:

@@ -15,7 +15,7 @@ import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.horizon import Ends, ends
-from rnnapps.data.panel import Layout, Panel
+from rnnapps.data.panel import Layout, Panel, has_times
 from rnnapps.data.series import WindowIndex, windows
 from rnnapps.data.series_sources import DEFAULT_DATASET
 from rnnapps.errors import UsageError
@@ -113,7 +113,7 @@ def _begin(run: Run, config: Config, console: Console) -> Panel:
         console.say(note)
     rows = sum(one.length for one in panel.series)
     of = f"{len(panel.series)} series" if len(panel.series) > 1 else "one series"
-    steps = "rows" if panel.grid.frequency == "rows" else f"steps of {panel.grid.frequency}"
+    steps = f"steps of {panel.grid.frequency}" if has_times(panel) else "rows"
     console.say(f"{_learnt(config)}: {rows:,} {steps} of {of}, {_counted(panel.layout)}")
     return panel
 
@@ -124,16 +124,8 @@ def _counted(layout: Layout) -> str:
 
 
 def _resume(run: Run, config: Config) -> Panel:
-    before = run.load_config(Config)
-    for name in _FIXED:
-        ours, theirs = getattr(config, name), getattr(before, name)
-        if ours != theirs:
-            raise UsageError(f"{configs.option(name)} {_shown(ours)}: the run to resume has {_shown(theirs)}")
+    run.check_resumable(config, _FIXED)
     return Panel.open(run.data_path)
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _loop(run: Run, config: Config, panel: Panel, console: Console) -> Loop:
@@ -235,7 +227,7 @@ def predict(options: Predict) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as scratch:
         panel = learnt if not options.csv else _panel_of(options.csv, config, learnt, Path(scratch))
         last = ends(panel, learnt, config.history, config.horizon)
-        with_times = panel.grid.frequency != "rows"
+        with_times = has_times(panel)
     mean, quantiles = one.forecast(last.inputs)
     table = _forecasts(last, learnt.layout.targets, mean, quantiles, with_times)
     if options.json:

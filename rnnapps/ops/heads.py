@@ -134,6 +134,19 @@ class DistributionHead:
         return tf.stack([found.quantile(tf.constant(level, raw.dtype)) for level in levels], -1)
 
 
+def answers(head: Head, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What a forecaster's outputs say: `mean (batch, horizon, targets)`, and `quantiles` at `LEVELS` if there are any.
+
+    Args:
+        head: What the raw numbers mean.
+        outputs: As `rnnapps.models.forecaster` names them.
+    """
+    center, scale = (outputs[name][:, tf.newaxis] for name in ("center", "scale"))
+    quantiles = head.quantiles(outputs["raw"], center, scale, LEVELS)
+    found = {"mean": head.mean(outputs["raw"], center, scale)}
+    return found if quantiles is None else {**found, "quantiles": quantiles}
+
+
 _ERRORS: dict[str, Callable] = {
     "mae": tf.abs,
     "mse": tf.square,

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rnnapps.ops.heads import LEVELS, Head
+from rnnapps.ops.heads import LEVELS, Head, answers
 
 UNITS = {
     "history": "values before the forecast, in the series' own units, oldest first; NaN where missing",
@@ -74,12 +74,7 @@ def _serving_default(network: keras.Model, head: Head, table: Any, specs: dict[s
     def forecast(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The horizon after each history. Rows of a batch do not change each other's forecast."""
         rows = tf.cast(table.lookup(inputs["series"]), tf.int32)
-        outputs = network({**inputs, "series": rows}, training=False)
-        raw = outputs["raw"]
-        center, scale = (outputs[name][:, tf.newaxis] for name in ("center", "scale"))
-        quantiles = head.quantiles(raw, center, scale, LEVELS)
-        found = {"mean": head.mean(raw, center, scale)}
-        return found if quantiles is None else {**found, "quantiles": quantiles}
+        return answers(head, network({**inputs, "series": rows}, training=False))
 
     return tf.function(forecast, input_signature=[specs], autograph=False)
 

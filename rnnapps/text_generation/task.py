@@ -110,16 +110,8 @@ def _prepare(config: Config, scratch: Path) -> Corpus:
 
 
 def _resume(run: Run, config: Config) -> Corpus:
-    before = run.load_config(Config)
-    for name in _FIXED:
-        ours, theirs = getattr(config, name), getattr(before, name)
-        if ours != theirs:
-            raise UsageError(f"{configs.option(name)} {_shown(ours)}: the run to resume has {_shown(theirs)}")
+    run.check_resumable(config, _FIXED)
     return run.load_corpus()
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _learnt(config: Config) -> str:

@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,14 @@ class Run:
         """
         return configs.load(cls, self.folder / "config.json")
 
+    def check_resumable(self, config: Any, fixed: Sequence[str]) -> None:
+        """Raises UsageError where a config to go on with differs from the run's in one of the options `fixed`."""
+        before = self.load_config(type(config))
+        for name in fixed:
+            ours, theirs = getattr(config, name), getattr(before, name)
+            if ours != theirs:
+                raise UsageError(f"{configs.option(name)} {_shown(ours)}: the run to resume has {_shown(theirs)}")
+
     def load_corpus(self) -> Corpus:
         """The run's text.
 
@@ -138,3 +146,7 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except ValueError as error:
             raise RunError(f"{path} is not readable as JSON ({error}): delete it to go on without it") from error
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rnnapps.data.panel import Panel
 from rnnapps.data.series import windows
-from rnnapps.ops.heads import LEVELS, Head
+from rnnapps.ops.heads import LEVELS, Head, answers
 from rnnapps.training.series_baselines import Linear, drift, persistence, season, seasonal_naive
 from rnnapps.training.series_scores import Scores
 from rnnapps.training.window_trainer import run, window_loss
@@ -29,20 +29,13 @@ class Forecaster:
 
     def __init__(self, network: keras.Model, head: Head):
         self.network, self.head = network, head
-        self._forecast = tf.function(self._run_forecast)
+        self._forecast = tf.function(lambda inputs: answers(head, run(network, inputs)))
         self._loss = tf.function(lambda inputs, targets: window_loss(head, run(network, inputs), targets))
 
     def forecast(self, inputs):
         """Mean `(windows, horizon, targets)`, and quantiles at `LEVELS` or None, in the series' own units."""
-        mean, *quantiles = self._forecast(inputs)
-        return mean.numpy(), quantiles[0].numpy() if quantiles else None
-
-    def _run_forecast(self, inputs):
-        outputs = run(self.network, inputs)
-        raw = outputs["raw"]
-        center, scale = (outputs[name][:, tf.newaxis] for name in ("center", "scale"))
-        quantiles = self.head.quantiles(raw, center, scale, LEVELS)
-        return [self.head.mean(raw, center, scale), *([] if quantiles is None else [quantiles])]
+        found = self._forecast(inputs)
+        return found["mean"].numpy(), found["quantiles"].numpy() if "quantiles" in found else None
 
     def loss(self, panel: Panel, part: str, history: int, horizon: int, every: int = 1) -> float:
         """The mean loss over the windows of a part, each value counting the same."""
@@ -93,9 +86,7 @@ def verdict(found: dict[str, Scores], figure: str = "mae") -> str:
     return f"{word} the {best}, the best of the simple forecasts ({beside})"
 
 
-def _windows_of_training(
-    panel: Panel, history: int, horizon: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _windows_of_training(panel: Panel, history: int, horizon: int) -> Iterator[_Window]:
     targets = len(panel.layout.targets)
     for inputs, came in windows(panel, "train", history, horizon, _BATCH).as_numpy_iterator():
         yield inputs["history"], came, panel.scale[inputs["series"], :targets]

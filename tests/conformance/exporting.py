@@ -9,15 +9,11 @@ import numpy as np
 import tensorflow as tf
 from conformance.cases import MASKS
 from conformance.registry import ENTRIES
+from elsewhere import HIDE
 
-ELSEWHERE = """
-import importlib.machinery, sys
-class NotInstalled(importlib.machinery.PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        hidden = name.partition(".")[0] in ("rnnapps", "keras", "tf_keras")
-        return None if hidden else super().find_spec(name, path, target)
-sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, NotInstalled]
+ELSEWHERE = (
+    HIDE
+    + """
 import numpy as np, tensorflow as tf
 asked, found = np.load(sys.argv[2]), {}
 for name, function in tf.saved_model.load(sys.argv[1]).signatures.items():
@@ -26,6 +22,7 @@ for name, function in tf.saved_model.load(sys.argv[1]).signatures.items():
 assert not any(name.partition(".")[0] in ("rnnapps", "keras") for name in sys.modules)
 np.savez(sys.argv[3], **found)
 """
+)
 
 
 def export_all(case_of, folder):

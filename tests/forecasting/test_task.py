@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from elsewhere import HIDE
 
 from rnnapps import cli
 from rnnapps.errors import UsageError
@@ -17,14 +18,9 @@ from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, eval
 from rnnapps.training.log import Log
 
 TINY = PRESETS["tiny"]
-ELSEWHERE = """
-import importlib.machinery, sys
-class NotInstalled(importlib.machinery.PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        hidden = name.partition(".")[0] in ("rnnapps", "keras", "tf_keras")
-        return None if hidden else super().find_spec(name, path, target)
-sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, NotInstalled]
+ELSEWHERE = (
+    HIDE
+    + """
 import json, numpy as np, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1]).signatures
 x = np.array(json.loads(sys.argv[2]), "float32")
@@ -32,6 +28,7 @@ found = served["serving_default"](history=tf.constant(x), times=tf.constant(json
                                   series=tf.constant([sys.argv[4]]))
 print(json.dumps(found["quantiles"].numpy().tolist()))
 """
+)
 
 
 def table(path, shops=("a", "b"), days=160, gaps=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from elsewhere import HIDE
 from export_helpers import Served, assert_same, own_answers
 
 from rnnapps.errors import RunError
@@ -27,14 +28,10 @@ def exported(endpoints, requests, tmp_path_factory):
     return write_saved_model(endpoints, output, "tiny", {"seed": 4, "config": {"units": 9}}, requests)
 
 
-ELSEWHERE = """
-import importlib.machinery, json, sys
-class NotInstalled(importlib.machinery.PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        hidden = name.partition(".")[0] in ("rnnapps", "keras", "tf_keras")
-        return None if hidden else super().find_spec(name, path, target)
-sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, NotInstalled]
+ELSEWHERE = (
+    HIDE
+    + """
+import json
 for name in ("rnnapps", "keras"):
     try:
         importlib.import_module(name)
@@ -52,6 +49,7 @@ for key, inputs in requests:
 assert not any(name.partition(".")[0] in ("rnnapps", "keras") for name in sys.modules)
 print(json.dumps(answers, default=bytes.decode))
 """
+)
 
 
 def test_runs_where_keras_and_rnnapps_cannot_be_imported(exported, endpoints, requests, tmp_path):

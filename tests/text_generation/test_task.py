@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from elsewhere import HIDE
 
 from rnnapps.data.vocabulary import Vocabulary
 from rnnapps.serving.capi import run_in_c_api
@@ -245,14 +246,10 @@ def test_an_export_is_a_version_with_a_manifest(run, exported, command, tmp_path
     assert predict(Predict(model=tmp_path / "other", length=20, seed=1)) == predict(Predict(run=run, length=20, seed=1))
 
 
-_ELSEWHERE = """
-import importlib.machinery, json, sys
-class NotInstalled(importlib.machinery.PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        hidden = name.partition(".")[0] in ("rnnapps", "keras", "tf_keras")
-        return None if hidden else super().find_spec(name, path, target)
-sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, NotInstalled]
+_ELSEWHERE = (
+    HIDE
+    + """
+import json
 import tensorflow as tf
 signatures = tf.saved_model.load(sys.argv[1]).signatures
 text = signatures["serving_default"](
@@ -263,6 +260,7 @@ score = signatures["score"](text=tf.constant(["1 times 2 is 2"]))
 assert not any(name.partition(".")[0] in ("rnnapps", "keras") for name in sys.modules)
 print(json.dumps([[t.decode() for t in text], float(score["nats_per_char"][0]), int(score["num_chars"][0])]))
 """
+)
 
 
 def expected_answers(run, tmp_path):
