@@ -105,7 +105,8 @@ def _saved_model(path: Path | None) -> tuple[TextModel, Weights, str]:
     import tensorflow as tf
 
     from rnnapps.config import shipped_model
-    from rnnapps.serving.text_model import TextModel, version_folder
+    from rnnapps.serving.saved_model import version_folder
+    from rnnapps.serving.text_model import TextModel
 
     path = version_folder(path or shipped_model("shakespeare"))
     model = TextModel.from_saved_model(path)  # refuses what is no export

@@ -1,7 +1,7 @@
 """Checks which part of the package imports which: `python tools/check_imports.py [FOLDER]`.
 
     ops -> cells -> layers -> models -> task packages     an arrow reads "is imported by"
-    data, decoding, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
+    data, decoding, forecasts, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
     exchange and inspect stand on layers; the command gradient_flow stands on inspect
 
 Imports inside functions and under `if TYPE_CHECKING` count too. Prints one line for each import that goes the wrong
@@ -33,14 +33,16 @@ ALLOWED: dict[str, set[str]] = {
     "gradient_flow": {"cli", "config", "inspect"},
     "data": {"files", "ops"},
     "decoding": {"ops"},
+    "forecasts": {"ops"},
     "sampler": {"data", "decoding", "ops"},
-    "serving": {"data", "decoding", "ops"},
+    "serving": {"data", "decoding", "forecasts", "ops"},
     "neurons": set(),
     "training": {
         "config",
         "data",
         "files",
         "decoding",
+        "forecasts",
         "layers",
         "ops",
     },  # layers: for saved models
@@ -50,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
 # A folder that is not listed above is a task's: it may import all parts but these, and no other task.
 NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
-TENSORFLOW = {"ops", "data", "decoding", "inspect", "sampler", "serving", "training", "runtime"}
+TENSORFLOW = {"ops", "data", "decoding", "forecasts", "inspect", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
 LIGHT = {"", "errors", "files", "config", "task", "cli", "gradient_flow"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}

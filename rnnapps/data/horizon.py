@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnapps.data.panel import Panel, has_times
+from rnnapps.data.panel import Layout, Panel, has_times
 from rnnapps.errors import UsageError
 
 
@@ -16,7 +16,7 @@ class Ends:
 
     Attributes:
         names: Of the series.
-        inputs: As `rnnapps.data.series.windows` gives them, one row a series.
+        inputs: As `rnnapps.data.series.windows` gives them, one row a series, but for `series`.
         times: int64 `(series, horizon)`: of the steps to be forecast.
         known_times: int64 `(series, history)`.
     """
@@ -27,7 +27,7 @@ class Ends:
     known_times: np.ndarray
 
 
-def ends(panel: Panel, learnt: Panel, history: int, horizon: int) -> Ends:
+def ends(panel: Panel, learnt: Layout, history: int, horizon: int) -> Ends:
     """The windows that end with the last value of each series.
 
     Where columns of the future are read, the rows after the last value must hold them. A history that is too short is
@@ -35,18 +35,19 @@ def ends(panel: Panel, learnt: Panel, history: int, horizon: int) -> Ends:
 
     Args:
         panel: The series to go on from.
-        learnt: The panel of the model: the order of its series, and its categories.
+        learnt: The layout of what the model learnt: its categories.
         history, horizon: Steps.
 
     Raises:
         UsageError: A series has no value, or columns of the future are not known far enough.
     """
-    layout, order = panel.layout, {one.name: i for i, one in enumerate(learnt.series)}
+    layout = panel.layout
     targets, past = len(layout.targets), len(layout.targets) + len(layout.past)
     windows, times = [], []
     for one in panel.series:
         values = np.array(panel.values[one.start : one.start + one.length])
-        _recode(values, panel, learnt)
+        for name in layout.varying:
+            _recode(values[:, panel.column(name)], name, panel, learnt)
         there = np.flatnonzero(~np.isnan(values[:, :targets]).all(1))
         called = f"series {one.name!r}" if one.name else "the series"
         if not len(there):
@@ -72,9 +73,10 @@ def ends(panel: Panel, learnt: Panel, history: int, horizon: int) -> Ends:
     if has_times(panel):
         inputs["times"] = stamps
     if layout.static:
-        inputs["static"] = panel.static
+        inputs["static"] = np.array(panel.static)
+        for j, name in enumerate(layout.static):
+            _recode(inputs["static"][:, j], name, panel, learnt)
     names = [one.name for one in panel.series]
-    inputs["series"] = np.array([order.get(name, -1) for name in names], np.int32)
     return Ends(names, inputs, stamps[:, history:], stamps[:, :history])
 
 
@@ -92,12 +94,10 @@ def _times(panel: Panel, first: int, steps: np.ndarray) -> np.ndarray:
     return panel.grid.shifted(first, steps)
 
 
-def _recode(values: np.ndarray, panel: Panel, learnt: Panel) -> None:
-    """Gives categories the codes that the model learnt."""
-    for name in panel.layout.varying:
-        if panel.layout.is_categorical(name):
-            names = (panel.layout.categories or {})[name]
-            table = np.concatenate([[0.0], learnt.codes(name, names)])
-            column = values[:, panel.column(name)]
-            there = ~np.isnan(column)
-            column[there] = table[column[there].astype(int)]
+def _recode(column: np.ndarray, name: str, panel: Panel, learnt: Layout) -> None:
+    """Gives the codes of a categorical column, in place, the numbers that the model learnt."""
+    if panel.layout.is_categorical(name):
+        names = (panel.layout.categories or {})[name]
+        table = np.concatenate([[0.0], learnt.codes(name, names)])
+        there = ~np.isnan(column)
+        column[there] = table[column[there].astype(int)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,22 @@ class Layout:
 
     def is_categorical(self, name: str) -> bool:
         return name in (self.categories or {})
+
+    def codes(self, name: str, values: Sequence[str | None]) -> np.ndarray:
+        """The codes of names of a categorical column; 0 for one that was never seen, NaN for none."""
+        known = {value: code for code, value in enumerate((self.categories or {})[name], 1)}
+        return np.array([np.nan if v is None else known.get(v, UNSEEN) for v in values], np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Layout:
+        """What `to_dict` gave."""
+        categories = {name: tuple(names) for name, names in (values["categories"] or {}).items()}
+        columns = {name: tuple(values[name]) for name in ("targets", "past", "future", "static")}
+        return cls(**columns, categories=categories)
 
 
 @dataclass(frozen=True)
@@ -84,10 +100,8 @@ class Panel:
     """
 
     def __init__(self, folder: Path, content: dict[str, Any]):
-        layout = content["layout"]
-        categories = {name: tuple(names) for name, names in (layout.pop("categories") or {}).items()}
         self.folder = folder
-        self.layout = Layout(**{key: tuple(names) for key, names in layout.items()}, categories=categories)
+        self.layout = Layout.from_dict(content["layout"])
         self.series = [Series(**one) for one in content["series"]]
         self.grid = TimeGrid(content["frequency"])
         self.notes: list[str] = content["notes"]
@@ -120,11 +134,6 @@ class Panel:
         """The place of a column among those that vary."""
         return self.layout.varying.index(name)
 
-    def codes(self, name: str, values: Sequence[str | None]) -> np.ndarray:
-        """The codes of names of a categorical column; 0 for one that was never seen, NaN for none."""
-        known = {value: code for code, value in enumerate((self.layout.categories or {})[name], 1)}
-        return np.array([np.nan if v is None else known.get(v, UNSEEN) for v in values], np.float32)
-
 
 def write(
     folder: Path,
@@ -153,7 +162,7 @@ def write(
             center[:, j], scale[:, j] = 0, 1
     np.savez(folder / "statistics.npz", static=static.astype(np.float32), center=center, scale=scale)
     content = {
-        "format": _FORMAT, "layout": asdict(layout), "series": [asdict(one) for one in series],
+        "format": _FORMAT, "layout": layout.to_dict(), "series": [asdict(one) for one in series],
         "frequency": frequency, "notes": list(notes),
     }  # fmt: skip
     (folder / "panel.json").write_text(json.dumps(content), encoding="utf-8")

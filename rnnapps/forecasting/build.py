@@ -18,6 +18,11 @@ from rnnapps.ops.heads import head
 DATA = "panel"
 
 
+def learnt(config: Config) -> str:
+    """The name of what a config learns."""
+    return config.csv[0].name if config.csv else config.dataset or DEFAULT_DATASET
+
+
 def dataset(config: Config) -> Dataset | None:
     """The named data set that a config means, if it means one; an unknown name is told later."""
     return None if config.csv else DATASETS.get(config.dataset or DEFAULT_DATASET)

@@ -77,9 +77,11 @@ class Config:
     """Steps that a forecast looks back."""
     horizon: int = 24
     """Steps that are forecast."""
-    kind: Literal["segment", "direct", "attention"] = "segment"
+    stride: int = 1
+    """Steps between two windows of the training part; more than 1 makes an epoch of long series shorter."""
+    kind: Literal["segment", "direct", "attention", "autoregressive"] = "segment"
     """Network: segment reads and writes a few steps at once, each target alone; direct reads all columns step by step;
-    attention also reads what is known of the horizon step by step."""
+    attention also reads what is known of the horizon step by step; autoregressive draws each step after the other."""
     cell: Literal["gru", "lstm", "simple_rnn"] = "gru"
     """Recurrent cell."""
     units: int = 128
@@ -98,6 +100,8 @@ class Config:
         "quantiles"
     )
     """What is forecast: quantiles, a distribution, or one number that is least wrong by mae, mse or huber."""
+    calibrate: bool = True
+    """Move the quantiles so that they hold on the validation part; one number gets bands that way."""
 
     batch_size: int = 64
     """Windows of an update."""
@@ -138,7 +142,7 @@ class Config:
         check_types(self)
         check_at_most_one(self, "dataset", "csv")
         check_at_most_one(self, "source", "csv")
-        for name in ("history", "horizon", "units", "segment", "batch_size"):
+        for name in ("history", "horizon", "stride", "units", "segment", "batch_size"):
             check_range(self, name, 1)
         for name in ("weight_decay", "warmup_steps", "patience", "threads"):
             check_range(self, name, 0)
@@ -157,6 +161,16 @@ class Config:
             raise UsageError(f"--segment {self.segment} with {sizes}: wanted a divisor of both")
         if self.kind == "segment" and self.layers > 1:
             raise UsageError(f"--layers {self.layers} with --kind segment: wanted 1")
+        if self.kind == "autoregressive" and self.head not in ("normal", "student_t", "negative_binomial", "mixture"):
+            raise UsageError(
+                f"--head {self.head} with --kind autoregressive: wanted a distribution to draw from, normal, "
+                "student_t, negative_binomial or mixture"
+            )
+        if self.kind in ("segment", "autoregressive") and self.past:
+            raise UsageError(
+                f"--past {self.past[0]} with --kind {self.kind}, which reads no covariates of the past: wanted --kind "
+                "direct or attention"
+            )
         if self.weight_decay and self.optimizer != "adamw":
             raise UsageError(f"--weight-decay with --optimizer {self.optimizer}: wanted --optimizer adamw")
 
@@ -204,12 +218,18 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Predict:
-    """Forecast the steps after the end of a run's series, or of your own file with the same columns."""
+    """Forecast the steps after the end of a run's series, or of your own file with the columns that a model learnt."""
 
-    run: Path = RUN
-    """Run folder of the model that forecasts."""
+    run: Path | None = None
+    """Run folder of the model that forecasts. Default: the shipped model, etth1."""
+    model: Path | None = None
+    """Exported SavedModel that forecasts, instead of a run."""
     csv: tuple[Path, ...] = ()
-    """CSV or Parquet files to go on from, with the columns that the run learnt. Default: the run's own series."""
+    """CSV or Parquet files to go on from, with the columns that the model learnt. Default: the run's own series."""
+    samples: int = 0
+    """Print so many futures instead of means and quantiles; of a model of the kind autoregressive, which draws them."""
+    seed: int = 0
+    """Seed of those: one seed, the same futures."""
     output: Path | None = None
     """CSV file to write, instead of standard output."""
     json: bool = False
@@ -219,6 +239,9 @@ class Predict:
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_at_most_one(self, "run", "model")
+        check_range(self, "samples", 0)
+        check_range(self, "seed", 0, _SEED_LIMIT)
         if self.json and self.output is not None:
             raise UsageError("--json with --output: wanted only one of them")
         if self.plot is not None and self.plot.suffix.lower() not in (".png", ".svg", ".pdf"):

@@ -1,39 +1,20 @@
 """Networks that forecast: windows of several series in, numbers for each step of the horizon out."""
 
-from dataclasses import dataclass
-
 import keras
 from keras import ops
 
-from rnnapps import layers as recurrent
-from rnnapps.layers.windows import Calendar, StepEmbedding, WindowScaler
+from rnnapps.layers.windows import WindowScaler
+from rnnapps.models.series_parts import (
+    CELLS,
+    LARGEST_EMBEDDING,
+    Net,
+    Shape,
+    encoder_features,
+    known_features,
+    window_inputs,
+)
 
-CELLS = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "simple_rnn": recurrent.SimpleRNN}
-KINDS = ("segment", "direct", "attention")
-_LARGEST_EMBEDDING = 16  # numbers
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of the windows of a panel.
-
-    Attributes:
-        history, horizon: Steps before the forecast, and of it.
-        targets: Numbers that are forecast.
-        past, future: Columns of either kind, as sizes: 0 is a number, n a category with codes up to n.
-        static: The same of what does not vary.
-        num_series: Series of the panel.
-        cycles: Of the calendar that the network knows of, as in `Calendar`; empty where steps have no times.
-    """
-
-    history: int
-    horizon: int
-    targets: int
-    past: tuple[int, ...] = ()
-    future: tuple[int, ...] = ()
-    static: tuple[int, ...] = ()
-    num_series: int = 1
-    cycles: tuple[str, ...] = ()
+KINDS = ("segment", "direct", "attention", "autoregressive")
 
 
 def forecaster(
@@ -56,7 +37,9 @@ def forecaster(
             horizon all at once (SegRNN, Lin et al., 2023, https://arxiv.org/abs/2308.11200); reads no covariates of the
             past. "direct": all columns together through recurrent layers, whose last output gives the whole horizon.
             "attention": an encoder of the history, and a decoder that reads what is known of the horizon and looks back
-            at the encoder's outputs (Luong et al., 2015, https://arxiv.org/abs/1508.04025).
+            at the encoder's outputs (Luong et al., 2015, https://arxiv.org/abs/1508.04025). "autoregressive": one
+            recurrent network over history and horizon, whose steps read the value before them (DeepAR, Salinas et al.,
+            2020, https://doi.org/10.1016/j.ijforecast.2019.07.001); reads no covariates of the past.
         shape: Of the windows.
         parameters: Numbers for each target and step: what a head (`rnnapps.ops.heads`) wants.
         cell: "lstm", "gru" or "simple_rnn".
@@ -71,79 +54,26 @@ def forecaster(
     Returns:
         A model with inputs `{"history": (batch, history, targets), "past": (batch, history, past columns), "future":
         (batch, history + horizon, future columns), "times": int64 (batch, history + horizon), "static": (batch, static
-        columns), "series": int32 (batch,)}`, without those that `shape` has not, NaN where missing; and outputs
-        `{"raw": (batch, horizon, targets, parameters), "center", "scale", "unit": (batch, targets)}`.
+        columns), "series": int32 (batch,)}`, without those that `shape` has not, NaN where missing; "autoregressive"
+        also reads `"ahead" (batch, horizon, targets)`, the values of the horizon, each for the steps after it. Outputs
+        are `{"raw": (batch, horizon, targets, parameters), "center", "scale", "unit": (batch, targets)}`.
 
     Raises:
         ValueError: An argument is not known, or sizes do not go together.
     """
     if kind not in KINDS or cell not in CELLS:
         raise ValueError(f"kind {kind!r} and cell {cell!r}: wanted one of {', '.join(KINDS)} and {', '.join(CELLS)}")
-    build = {"segment": _segment, "direct": _direct, "attention": _attention}[kind]
-    inputs = _inputs(shape)
+    builders = {"segment": _segment, "direct": _direct, "attention": _attention, "autoregressive": _autoregressive}
+    inputs = window_inputs(shape)
+    if kind == "autoregressive":
+        inputs["ahead"] = keras.Input((shape.horizon, shape.targets), name="ahead")
     scaler = WindowScaler(shape.num_series, normalize, dtype="float32", name="targets")
     scaled, observed, center, scale, unit = scaler(inputs["history"], inputs["series"])
-    net = _Net(shape, parameters, cell, units, layers, segment, dropout, keras.random.SeedGenerator(seed), dtype)
-    raw = build(net, inputs, scaled, observed, _known(net, inputs))
-    outputs = {"raw": raw, "center": center, "scale": scale, "unit": unit}
+    net = Net(shape, parameters, cell, units, layers, segment, dropout, keras.random.SeedGenerator(seed), dtype)
+    outputs = {"center": center, "scale": scale, "unit": unit}
+    outputs["raw"] = builders[kind](net, {**inputs, **outputs}, scaled, observed, known_features(net, inputs))
     outputs = {name: keras.layers.Identity(dtype="float32", name=name)(tensor) for name, tensor in outputs.items()}
     return keras.Model(inputs, outputs, name="forecaster")
-
-
-@dataclass(frozen=True)
-class _Net:
-    """What the parts of a network are made with."""
-
-    shape: Shape
-    parameters: int
-    cell: str
-    units: int
-    layers: int
-    segment: int
-    dropout: float
-    seeds: keras.random.SeedGenerator
-    dtype: str
-
-    def dense(self, units, **kwargs):
-        start = keras.initializers.GlorotUniform(seed=self._seed())
-        return keras.layers.Dense(units, kernel_initializer=start, dtype=self.dtype, **kwargs)
-
-    def recurrent(self, **kwargs):
-        return CELLS[self.cell](
-            self.units,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=self._seed()),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=self._seed()),
-            dtype=self.dtype,
-            **kwargs,
-        )
-
-    def embedding(self, places, size, name):
-        return StepEmbedding(places, size, seed=self._seed(), dtype=self.dtype, name=name)
-
-    def category(self, size, name):
-        width, start = min(_LARGEST_EMBEDDING, (size + 3) // 2), keras.initializers.RandomUniform(seed=self._seed())
-        return keras.layers.Embedding(size + 1, width, embeddings_initializer=start, dtype=self.dtype, name=name)
-
-    def drop(self, x):
-        return keras.layers.Dropout(self.dropout, seed=self._seed(), dtype=self.dtype)(x) if self.dropout else x
-
-    def _seed(self):
-        return int(keras.ops.convert_to_numpy(keras.random.randint((), 0, 2**31 - 1, seed=self.seeds)))
-
-
-def _inputs(shape):
-    steps = shape.history + shape.horizon
-    inputs = {"history": keras.Input((shape.history, shape.targets), name="history")}
-    if shape.past:
-        inputs["past"] = keras.Input((shape.history, len(shape.past)), name="past")
-    if shape.future:
-        inputs["future"] = keras.Input((steps, len(shape.future)), name="future")
-    if shape.cycles:
-        inputs["times"] = keras.Input((steps,), dtype="int64", name="times")
-    if shape.static:
-        inputs["static"] = keras.Input((len(shape.static),), name="static")
-    inputs["series"] = keras.Input((), dtype="int32", name="series")
-    return inputs
 
 
 def _segment(net, inputs, scaled, observed, known):
@@ -177,7 +107,7 @@ def _segment(net, inputs, scaled, observed, known):
 
 def _direct(net, inputs, scaled, observed, known):
     shape = net.shape
-    x = _encoder_features(net, inputs, scaled, observed, known)
+    x = encoder_features(net, inputs, scaled, observed, known)
     for i in range(net.layers):
         x = net.recurrent(return_sequences=i + 1 < net.layers, name=f"recurrent_{i}")(net.drop(x) if i else x)
     if known is not None:
@@ -188,12 +118,12 @@ def _direct(net, inputs, scaled, observed, known):
 
 def _attention(net, inputs, scaled, observed, known):
     shape = net.shape
-    encoded, states = _encoder_features(net, inputs, scaled, observed, known), []
+    encoded, states = encoder_features(net, inputs, scaled, observed, known), []
     for i in range(net.layers):
         layer = net.recurrent(return_sequences=True, return_state=True, name=f"encoder_{i}")
         encoded, *last = layer(net.drop(encoded) if i else encoded)
         states.append(last)
-    x = net.embedding((shape.horizon,), _LARGEST_EMBEDDING, "steps")(scaled)
+    x = net.embedding((shape.horizon,), LARGEST_EMBEDDING, "steps")(scaled)
     if known is not None:
         x = ops.concatenate([x, known[:, shape.history :]], axis=-1)
     for i, last in enumerate(states):
@@ -205,40 +135,37 @@ def _attention(net, inputs, scaled, observed, known):
     return ops.reshape(written, (-1, shape.horizon, shape.targets, net.parameters))
 
 
-def _encoder_features(net, inputs, scaled, observed, known):
-    """All that is known of each step of the history, `(batch, history, features)`."""
-    shape, features = net.shape, [scaled, 1 - observed]
-    if shape.past:
-        features.append(_columns(net, inputs["past"], shape.past, "past", inputs["series"]))
+def _autoregressive(net, inputs, scaled, observed, known):
+    """The history and the horizon but its last step, each step with what is known of the one after it."""
+    shape, center, scale = net.shape, inputs["center"][:, None], inputs["scale"][:, None]
+    missing = ops.isnan(inputs["ahead"])
+    ahead = (ops.where(missing, center, inputs["ahead"]) - center) / scale
+    previous = keras.layers.Identity(dtype="float32", name="previous")(ops.concatenate([scaled, 1 - observed], axis=-1))
+    ahead = ops.concatenate([ahead, ops.cast(missing, "float32")], axis=-1)[:, :-1]
+    read = {"previous": ops.concatenate([previous, ahead], axis=1)}
     if known is not None:
-        features.append(known[:, : shape.history])
-    return ops.concatenate(features, axis=-1)
+        known = keras.layers.Identity(dtype="float32", name="known")(known)
+        read["known"] = known[:, 1:]
+    core = _core(net, None if known is None else known.shape[-1])
+    zero = 0 * previous[:, 0, :1]
+    states = {name: ops.repeat(zero, x.shape[-1], axis=-1) for name, x in core.input.items() if name not in read}
+    return core({**read, **states})["raw"][:, shape.history - 1 :]
 
 
-def _known(net, inputs):
-    """What is known of each step of history and horizon, `(batch, history + horizon, features)`, or None."""
-    shape, features = net.shape, []
-    if shape.future:
-        features.append(_columns(net, inputs["future"], shape.future, "future", inputs["series"]))
-    if shape.cycles:
-        features.append(Calendar(shape.cycles, name="calendar")(inputs["times"]))
-    if shape.static:
-        static = _columns(net, inputs["static"][:, None], shape.static, "static", inputs["series"])
-        features.append(ops.repeat(static, shape.history + shape.horizon, axis=1))
-    return ops.concatenate(features, axis=-1) if features else None
-
-
-def _columns(net, values, sizes, name, series):
-    """Columns as numbers that a network reads: scaled, with a flag for what is missing, or embedded."""
-    features = []
-    numbers = [i for i, size in enumerate(sizes) if not size]
-    if numbers:
-        scaler = WindowScaler(net.shape.num_series, dtype="float32", name=f"{name}_numbers")
-        scaled, observed, *_ = scaler(ops.take(values, ops.convert_to_tensor(numbers), axis=-1), series)
-        features += [scaled, 1 - observed]
-    for i, size in enumerate(sizes):
-        if size:
-            codes = values[..., i]
-            codes = ops.cast(ops.where(ops.isnan(codes), ops.zeros_like(codes), codes), "int32")
-            features.append(net.category(size, f"{name}_{i}")(codes))
-    return ops.concatenate(features, axis=-1)
+def _core(net, num_known):
+    """Recurrent layers with their states as inputs and outputs, for any number of steps."""
+    targets = net.shape.targets
+    inputs = {"previous": keras.Input((None, 2 * targets), name="previous")}
+    if num_known is not None:
+        inputs["known"] = keras.Input((None, num_known), name="known")
+    outputs: dict = {}
+    x = ops.concatenate(list(inputs.values()), axis=-1)
+    for i in range(net.layers):
+        layer = net.recurrent(return_sequences=True, return_state=True, name=f"recurrent_{i}")
+        names = [f"recurrent_{i}_{name}" for name in ("h", "c")[: 2 if net.cell == "lstm" else 1]]
+        inputs |= {name: keras.Input((net.units,), name=name) for name in names}
+        x, *states = layer(net.drop(x) if i else x, initial_state=[inputs[name] for name in names])
+        outputs |= dict(zip(names, states, strict=True))
+    written = net.dense(targets * net.parameters, name="write")(net.drop(x))
+    raw = keras.layers.Reshape((-1, targets, net.parameters))(written)
+    return keras.Model(inputs, {"raw": raw, **outputs}, name="core")

@@ -32,6 +32,9 @@ class Distribution(Protocol):
     def quantile(self, level: tf.Tensor) -> tf.Tensor:
         """The smallest x with P(X <= x) >= level, for levels in (0, 1)."""
 
+    def sample(self, u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+        """A draw, from two independent numbers uniform in (0, 1)."""
+
 
 class Normal:
     """A normal distribution.
@@ -63,6 +66,9 @@ class Normal:
 
     def quantile(self, level):
         return self.mean + self.deviation * tf.math.ndtri(level)
+
+    def sample(self, u, v):
+        return self.quantile(u)
 
 
 class StudentT:
@@ -100,6 +106,11 @@ class StudentT:
         alpha = 4 * level * (1 - level)
         widest = tf.abs(2 * (level - 0.5) * tf.sqrt(2 / alpha)) * self.deviation + self.deviation
         return bisect(self.cdf, level, self.mean - widest, self.mean + widest)
+
+    def sample(self, u, v):
+        # Bailey, 1994, https://doi.org/10.1090/S0025-5718-1994-1219702-8: exact, and without a search.
+        radius = tf.sqrt(self.freedom * tf.math.expm1(-2 / self.freedom * tf.math.log(u)))
+        return self.mean + self.deviation * radius * tf.cos(2 * math.pi * v)
 
 
 class NegativeBinomial:
@@ -142,6 +153,9 @@ class NegativeBinomial:
         high = self.mean + deviation * tf.sqrt(level / (1 - level)) + 1
         return tf.math.ceil(bisect(self.cdf, level, -tf.ones_like(high), high) - 1e-3)
 
+    def sample(self, u, v):
+        return self.quantile(u)
+
 
 class Mixture:
     """A mixture of normal distributions, for what has more than one likely value.
@@ -179,6 +193,11 @@ class Mixture:
         # No part's quantile is passed on both sides.
         ends = self.parts.quantile(level[..., tf.newaxis] * tf.ones_like(self.weights))
         return bisect(self.cdf, level, tf.reduce_min(ends, -1), tf.reduce_max(ends, -1))
+
+    def sample(self, u, v):
+        chosen = tf.reduce_sum(tf.cast(v[..., tf.newaxis] > tf.cumsum(self.weights, axis=-1), tf.int32), -1)
+        chosen = tf.one_hot(chosen, self.count, dtype=u.dtype)
+        return tf.reduce_sum(chosen * self.parts.quantile(u[..., tf.newaxis]), -1)
 
 
 def bisect(cdf, level, low, high):

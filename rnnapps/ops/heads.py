@@ -22,11 +22,13 @@ class Head(Protocol):
         parameters: Raw numbers for each target and step.
         loss_name: What the loss is called, for a person.
         is_probabilistic: Whether there are quantiles.
+        is_count: Whether values are whole numbers, 0 or more.
     """
 
     parameters: int
     loss_name: str
     is_probabilistic: bool
+    is_count: bool
 
     def loss(self, raw, center, scale, unit, target) -> tf.Tensor:
         """The cost of each target, finite also where a target is missing and counts for nothing."""
@@ -47,6 +49,7 @@ class PointHead:
 
     parameters = 1
     is_probabilistic = False
+    is_count = False
 
     def __init__(self, error: str = "mae"):
         self.loss_name, self._error = error, _ERRORS[error]
@@ -74,6 +77,7 @@ class QuantileHead:
 
     loss_name = "pinball"
     is_probabilistic = True
+    is_count = False
 
     def __init__(self, levels: Sequence[float] = LEVELS):
         self.levels, self.parameters = tuple(levels), len(levels)
@@ -116,7 +120,7 @@ class DistributionHead:
     def __init__(self, kind: str = "normal"):
         self._kind = _DISTRIBUTIONS[kind]
         self.parameters = self._kind.parameters()
-        self._is_density = kind != "negative_binomial"
+        self.is_count = kind == "negative_binomial"
 
     def distribution(self, raw, center, scale) -> Distribution:
         return self._kind.of(raw, center, scale)
@@ -124,7 +128,7 @@ class DistributionHead:
     def loss(self, raw, center, scale, unit, target):
         nats = -self.distribution(raw, center, scale).log_prob(target)
         # A density is per unit.
-        return nats - tf.math.log(unit) if self._is_density else nats
+        return nats if self.is_count else nats - tf.math.log(unit)
 
     def mean(self, raw, center, scale):
         return self.distribution(raw, center, scale).mean
@@ -132,19 +136,6 @@ class DistributionHead:
     def quantiles(self, raw, center, scale, levels):
         found = self.distribution(raw, center, scale)
         return tf.stack([found.quantile(tf.constant(level, raw.dtype)) for level in levels], -1)
-
-
-def answers(head: Head, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """What a forecaster's outputs say: `mean (batch, horizon, targets)`, and `quantiles` at `LEVELS` if there are any.
-
-    Args:
-        head: What the raw numbers mean.
-        outputs: As `rnnapps.models.forecaster` names them.
-    """
-    center, scale = (outputs[name][:, tf.newaxis] for name in ("center", "scale"))
-    quantiles = head.quantiles(outputs["raw"], center, scale, LEVELS)
-    found = {"mean": head.mean(outputs["raw"], center, scale)}
-    return found if quantiles is None else {**found, "quantiles": quantiles}
 
 
 _ERRORS: dict[str, Callable] = {

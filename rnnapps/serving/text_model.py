@@ -1,6 +1,5 @@
 """A trained text model, wherever it lies: in the folder of a run, or exported as a SavedModel."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from rnnapps.data.coding import decoded
 from rnnapps.data.sources import documents
 from rnnapps.data.vocabulary import Vocabulary
 from rnnapps.decoding import States, Step, model_step, zero_states
-from rnnapps.errors import RunError, UsageError
+from rnnapps.errors import UsageError
+from rnnapps.serving.saved_model import load_endpoints, read_manifest, version_folder
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.tokenization import TextCodec
 
@@ -64,45 +64,27 @@ class TextModel:
             RunError: It is damaged.
         """
         path = version_folder(path)
+        manifest = read_manifest(path, "text_generation")
         try:
-            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             vocabulary = Vocabulary.from_dict(manifest["vocabulary"])
-        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        except (ValueError, KeyError, TypeError, UsageError) as error:
             raise UsageError(
-                f"--model {path} is no export of text generation ({error}): wanted one with its manifest.json"
+                f"--model {path} is no export of text generation: its manifest.json has no usable vocabulary ({error})"
             ) from error
-        try:
-            loaded = tf.saved_model.load(str(path))
-            step, score = loaded.signatures["step"], loaded.signatures["score"]
-        except Exception as error:  # TensorFlow raises whatever its readers do, an IndexError for a short file too
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RunError(f"--model {path} is no whole SavedModel ({reason})") from error
-        specs = {name: spec for name, spec in step.structured_input_signature[1].items() if name != "tokens"}
+        endpoints = load_endpoints(path, "step", "score")
+        step, score = endpoints["step"], endpoints["score"]
+        specs = dict(step.function.structured_input_signature[1])
+        del specs["tokens"]
 
         def one_step(tokens: tf.Tensor, states: States) -> tuple[tf.Tensor, States]:
-            outputs = step(tokens=tokens, **states)
+            outputs = step({"tokens": tokens, **states})
             states = {name: tf.ensure_shape(outputs[name], state.shape) for name, state in states.items()}
             return tf.ensure_shape(outputs["logits"], (None, vocabulary.size)), states
 
-        # `loaded` owns the variables: a function that is called later keeps it alive.
-        def zeros(rows: int, _owner: object = loaded) -> States:
+        def zeros(rows: int) -> States:
             return {name: tf.zeros((rows, *spec.shape[1:]), spec.dtype) for name, spec in specs.items()}
 
-        def score_texts(texts: list[bytes], _owner: object = loaded) -> dict[str, tf.Tensor]:
-            return score(text=tf.constant(texts))
+        def score_texts(texts: list[bytes]) -> dict[str, tf.Tensor]:
+            return score({"text": tf.constant(texts)})
 
         return cls(one_step, zeros, vocabulary, score_texts)
-
-
-def version_folder(path: Path) -> Path:
-    """`path` itself if it is a SavedModel, else the highest version in it.
-
-    Raises:
-        UsageError: Neither is there.
-    """
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [child for child in path.glob("*") if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
-    if not versions:
-        raise UsageError(f"--model {path} holds no SavedModel: wanted a folder NAME or NAME/VERSION that export wrote")
-    return max(versions, key=lambda child: int(child.name))

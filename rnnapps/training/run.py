@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from rnnapps import config as configs
 from rnnapps.data.corpus import Corpus
@@ -26,6 +27,7 @@ class Run:
         model.keras         the best model so far, in float32
         metrics.jsonl       figures over time; tensorboard/ holds the same as events
         figures.json        figures at the end: validation, test, training time
+        calibration.npy     of forecasts: how far the quantiles of the best model are moved
         learning_curve.png
 
     Args:
@@ -79,7 +81,7 @@ class Run:
         # Only what a run writes, by name: a slip of the pen in --run must not empty somebody's folder.
         for folder in (self.checkpoints, self.data_path, self.folder / "tensorboard"):
             shutil.rmtree(folder, ignore_errors=True)
-        for name in ("model.keras", "metrics.jsonl", "figures.json", "learning_curve.png"):
+        for name in ("model.keras", "metrics.jsonl", "figures.json", "learning_curve.png", "calibration.npy"):
             (self.folder / name).unlink(missing_ok=True)
         data.rename(self.data_path)
         self.save_config(config)
@@ -133,6 +135,27 @@ class Run:
             whole = zipfile.is_zipfile(self.model_path)
             reason = next(iter(str(error).splitlines()), type(error).__name__) if whole else "the file is damaged"
             raise RunError(f"{self.model_path} is no readable model ({reason})") from error
+
+    def save_array(self, name: str, array: np.ndarray) -> None:
+        """Writes `NAME.npy`, whole or not at all."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:  # given a path, NumPy would add its own suffix
+                np.save(file, array, allow_pickle=False)
+
+        write_whole(self.folder / f"{name}.npy", write)
+
+    def load_array(self, name: str) -> np.ndarray | None:
+        """Reads what `save_array` wrote; None where there is nothing.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        path = self.folder / f"{name}.npy"
+        try:
+            return np.load(path, allow_pickle=False) if path.exists() else None
+        except (ValueError, OSError, EOFError) as error:
+            raise RunError(f"{path} is no readable array ({error}): delete it to go on without it") from error
 
     def save_figures(self, **figures: Any) -> None:
         """Adds measured figures to `figures.json`; an export writes them into its manifest."""

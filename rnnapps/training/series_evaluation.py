@@ -1,82 +1,83 @@
 """Forecasts of a part of a panel, beside what they have to beat."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from rnnapps.data.panel import Panel
-from rnnapps.data.series import windows
-from rnnapps.ops.heads import LEVELS, Head, answers
+from rnnapps.data.series import WindowIndex, windows
+from rnnapps.forecasts import answers
+from rnnapps.ops.heads import LEVELS, Head
 from rnnapps.training.series_baselines import Linear, drift, persistence, season, seasonal_naive
 from rnnapps.training.series_scores import Scores
-from rnnapps.training.window_trainer import run, window_loss
 
 _BATCH = 256
+_LEARNT_WINDOWS = 200_000  # of the linear model, at most: more change nothing that shows
 _Window = tuple[np.ndarray, np.ndarray, np.ndarray]
+Forecast = Callable[[dict[str, np.ndarray]], Mapping[str, Any]]
 OURS = "rnnapps"
 LINEAR = "linear model"
 
 
-class Forecaster:
-    """A network with the meaning of its numbers.
+def mean_loss(loss: Callable[..., tf.Tensor]) -> Callable[[Iterable[Any]], float]:
+    """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value alike."""
+    compiled = tf.function(loss)
 
-    Args:
-        network: As `rnnapps.models.forecaster` builds it.
-        head: What its numbers mean.
-    """
-
-    def __init__(self, network: keras.Model, head: Head):
-        self.network, self.head = network, head
-        self._forecast = tf.function(lambda inputs: answers(head, run(network, inputs)))
-        self._loss = tf.function(lambda inputs, targets: window_loss(head, run(network, inputs), targets))
-
-    def forecast(self, inputs):
-        """Mean `(windows, horizon, targets)`, and quantiles at `LEVELS` or None, in the series' own units."""
-        found = self._forecast(inputs)
-        return found["mean"].numpy(), found["quantiles"].numpy() if "quantiles" in found else None
-
-    def loss(self, panel: Panel, part: str, history: int, horizon: int, every: int = 1) -> float:
-        """The mean loss over the windows of a part, each value counting the same."""
+    def mean(batches: Iterable[Any]) -> float:
         total = count = 0.0
-        for inputs, targets in windows(panel, part, history, horizon, _BATCH, every=every):
+        for inputs, targets in batches:
             values = float(tf.reduce_sum(tf.cast(~tf.math.is_nan(targets), tf.float32)))
-            total += values * float(self._loss(inputs, targets))
+            total += values * float(compiled(inputs, targets))
             count += values
         return total / max(count, 1.0)
 
+    return mean
+
+
+def forecaster(network: keras.Model, head: Head, offsets: np.ndarray | None = None) -> Forecast:
+    """A network as `compare` asks it; arguments as in `rnnapps.forecasts.answers`."""
+    ask = tf.function(lambda inputs: answers(network, head, inputs, offsets))
+    return lambda inputs: {name: tensor.numpy() for name, tensor in ask(inputs).items()}
+
 
 def compare(
-    forecaster: Forecaster, panel: Panel, part: str, history: int, horizon: int, every: int = 1
+    forecasters: dict[str, Forecast], panel: Panel, part: str, history: int, horizon: int, every: int = 1
 ) -> dict[str, Scores]:
-    """Scores of the network and of all baselines over the same windows; the network's come first."""
+    """Scores of forecasters, and of all baselines, over the same windows.
+
+    Args:
+        forecasters: By name, `OURS` first: inputs of windows to `mean` and, if there are any, `quantiles`.
+        panel, part, history, horizon, every: As in `rnnapps.data.series.windows`.
+    """
     names = panel.layout.targets
     length = season(panel.grid.seconds, panel.grid.period or panel.grid.frequency)
     unit, naive = panel.scale[:, : len(names)], _season_error(panel, length)
     linear = Linear().fit(_windows_of_training(panel, history, horizon))
-    found = {OURS: Scores(horizon, names, LEVELS if forecaster.head.is_probabilistic else ())}
     baselines: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"last value": persistence}
     if 1 < length <= history:
         baselines[f"last season ({length} steps)"] = seasonal_naive(length)
     baselines["line through the window"] = drift
-    for name in (*baselines, LINEAR):
-        found[name] = Scores(horizon, names)
+    found: dict[str, Scores] = {}
     for inputs, targets in windows(panel, part, history, horizon, _BATCH, every=every).as_numpy_iterator():
         series = inputs["series"]
         shared = targets, unit[series], naive[series]
-        mean, quantiles = forecaster.forecast(inputs)
-        found[OURS].add(mean, *shared, quantiles)
-        for name, baseline in baselines.items():
-            found[name].add(baseline(inputs["history"], horizon), *shared)
-        found[LINEAR].add(linear(inputs["history"], unit[series]), *shared)
+        said = {name: forecaster(inputs) for name, forecaster in forecasters.items()}
+        said |= {name: {"mean": baseline(inputs["history"], horizon)} for name, baseline in baselines.items()}
+        said[LINEAR] = {"mean": linear(inputs["history"], unit[series])}
+        for name, one in said.items():
+            if name not in found:
+                found[name] = Scores(horizon, names, LEVELS if "quantiles" in one else ())
+            found[name].add(np.asarray(one["mean"]), *shared, one.get("quantiles"))
     return found
 
 
 def verdict(found: dict[str, Scores], figure: str = "mae") -> str:
     """One sentence: whether the network is better than the best baseline, and by how much."""
     ours = found[OURS].figures()[figure]
-    others = {name: scores.figures()[figure] for name, scores in found.items() if name != OURS}
+    others = {name: scores.figures()[figure] for name, scores in found.items() if not name.startswith(OURS)}
     best = min(others, key=lambda name: others[name])
     if others[best] == 0:
         return f"{best} makes no error at all: there is nothing to learn"
@@ -88,7 +89,8 @@ def verdict(found: dict[str, Scores], figure: str = "mae") -> str:
 
 def _windows_of_training(panel: Panel, history: int, horizon: int) -> Iterator[_Window]:
     targets = len(panel.layout.targets)
-    for inputs, came in windows(panel, "train", history, horizon, _BATCH).as_numpy_iterator():
+    every = max(1, len(WindowIndex(panel, "train", history, horizon)) // _LEARNT_WINDOWS)
+    for inputs, came in windows(panel, "train", history, horizon, _BATCH, every=every).as_numpy_iterator():
         yield inputs["history"], came, panel.scale[inputs["series"], :targets]
 
 

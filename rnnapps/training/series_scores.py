@@ -20,7 +20,17 @@ class Scores:
     def __init__(self, horizon: int, targets: Sequence[str], levels: Sequence[float] = ()):
         self.targets, self.levels = tuple(targets), tuple(levels)
         shape = horizon, len(self.targets)
-        names = ("count", "absolute", "squared", "scaled_absolute", "scaled_squared", "symmetric", "seasonal")
+        names = (
+            "count",
+            "absolute",
+            "squared",
+            "scaled_absolute",
+            "scaled_squared",
+            "symmetric",
+            "relative",
+            "nonzero",
+            "seasonal",
+        )
         self._sums = {name: np.zeros(shape) for name in names}
         self._pinball = np.zeros((*shape, len(self.levels)))
         self._pairs = [pair for share in INTERVALS if (pair := self._ends(share)) is not None]
@@ -53,11 +63,13 @@ class Scores:
         there = ~np.isnan(targets)
         error = np.where(there, targets - mean, 0.0).astype(np.float64)
         scaled = error / unit[:, None]
+        nonzero = there & (targets != 0)
         size = np.where(there, np.abs(targets) + np.abs(mean), 1.0)
         each = {
             "count": there, "absolute": np.abs(error), "squared": error**2, "scaled_absolute": np.abs(scaled),
             "scaled_squared": scaled**2, "symmetric": 200 * np.abs(error) / np.where(size == 0, 1.0, size),
-            "seasonal": np.abs(error) / season_error[:, None],
+            "relative": np.where(nonzero, 100 * np.abs(error) / np.where(nonzero, np.abs(targets), 1.0), 0.0),
+            "nonzero": nonzero, "seasonal": np.abs(error) / season_error[:, None],
         }  # fmt: skip
         for name, values in each.items():
             self._sums[name] += values.sum(0)
@@ -80,7 +92,8 @@ class Scores:
         `mse` and `mae` are of values in units of the training part's standard deviation, as the literature has them;
         `MAE` and `RMSE` are in the series' own unit, and mean little over targets of different units; `MASE` is in
         units of the seasonal naive forecast's error in the training part (Hyndman and Koehler, 2006,
-        https://doi.org/10.1016/j.ijforecast.2006.03.001); `sMAPE` in percent; `CRPS` is twice the mean pinball loss of
+        https://doi.org/10.1016/j.ijforecast.2006.03.001); `MAPE`, over the values that are not 0, and
+        `sMAPE` in percent; `CRPS` is twice the mean pinball loss of
         the quantiles, in the series' own unit; `coverage_90` is a share, `width_90` in the series' own unit.
         """
         columns = slice(None) if target is None else slice(self.targets.index(target), self.targets.index(target) + 1)
@@ -93,7 +106,8 @@ class Scores:
         found = {
             "mse": sums["scaled_squared"] / count, "mae": sums["scaled_absolute"] / count,
             "MAE": sums["absolute"] / count, "RMSE": (sums["squared"] / count) ** 0.5,
-            "MASE": sums["seasonal"] / count, "sMAPE": sums["symmetric"] / count,
+            "MASE": sums["seasonal"] / count, "MAPE": sums["relative"] / max(sums["nonzero"], 1.0),
+            "sMAPE": sums["symmetric"] / count,
         }  # fmt: skip
         if self.levels:
             found["CRPS"] = 2 * total(self._pinball.mean(-1)) / count

@@ -123,7 +123,7 @@ def test_resume_is_bit_exact(sales, tmp_path):
 def test_an_export_answers_as_the_run_does(sales, tmp_path):
     path = export(Export(run=sales.run, output=tmp_path, name="sales"))
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["columns"]["targets"] == ["sales"] and manifest["figures"]["test_mae"] > 0
+    assert manifest["layout"]["targets"] == ["sales"] and manifest["figures"]["test_mae"] > 0
     assert "csv" not in manifest["config"] and "run" not in manifest["config"]
     wanted = predict(Predict(run=sales.run, output=tmp_path / "out.csv"))
     wanted = wanted[wanted["series"] == "b"].filter(like="q").to_numpy()

@@ -1,13 +1,16 @@
 """Forecasting networks: shapes, what may depend on what, and that they learn."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from rnnapps import forecasts
 from rnnapps.models.forecaster import KINDS, Shape, forecaster
 from rnnapps.ops.heads import head
-from rnnapps.training.window_trainer import WindowTrainer, window_loss
+from rnnapps.training.window_trainer import WindowTrainer
 
 PLAIN = Shape(12, 6, 2)
 FULL = Shape(12, 6, 3, past=(0, 4), future=(0, 0, 2), static=(0, 3), num_series=5, cycles=("day", "year"))
@@ -32,7 +35,13 @@ def batch(shape, rows=4, seed=0):
     if shape.static:
         x["static"] = columns(shape.static, 1)[:, 0]
     x["series"] = np.arange(rows, dtype="int32") % shape.num_series
+    x["ahead"] = rng.normal(size=(rows, shape.horizon, shape.targets)).astype("float32")
     return x
+
+
+def read(model, x):
+    """The inputs that a network has."""
+    return {name: x[name] for name in model.input}
 
 
 def changed(x, name, where, by=1.0):
@@ -47,6 +56,7 @@ def test_shapes_gaps_and_files(kind, shape, cell, tmp_path):
     x = batch(shape)
     x["history"][0, 3] = np.nan
     x["history"][1] = np.nan
+    x = read(model, x)
     found = model(x)
     assert {name: tuple(t.shape) for name, t in found.items()} == {
         "raw": (4, 6, shape.targets, 3), **dict.fromkeys(("center", "scale", "unit"), (4, shape.targets)),
@@ -63,14 +73,16 @@ def test_shapes_gaps_and_files(kind, shape, cell, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_builds_the_same_network(kind):
     x = batch(FULL)
-    one, same, other = (forecaster(kind, FULL, seed=seed, **OPTIONS)(x)["raw"] for seed in (1, 1, 2))
+    one, same, other = (forecaster(kind, FULL, seed=seed, **OPTIONS) for seed in (1, 1, 2))
+    one, same, other = (model(read(model, x))["raw"] for model in (one, same, other))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_forecast_depends_on(kind):
-    model, x = forecaster(kind, FULL, **OPTIONS), batch(FULL)
+    model = forecaster(kind, FULL, **OPTIONS)
+    x = read(model, batch(FULL))
     before = model(x)["raw"].numpy()
 
     def moved(name, where):
@@ -83,7 +95,8 @@ def test_what_the_forecast_depends_on(kind):
     assert moved("history", 1.0).min() > 1e-5
     assert moved("future", np.array([1.0, 0, 0])).max() > 1e-5
     assert moved("static", np.array([1.0, 0])).max() > 1e-5
-    assert (moved("past", np.array([1.0, 0])).max() > 1e-5) == (kind != "segment")
+    if kind in ("direct", "attention"):
+        assert moved("past", np.array([1.0, 0])).max() > 1e-5
     one_target = moved("history", np.array([1.0, 0, 0]))
     assert (one_target[:, 1:].max() == 0) == (kind == "segment")  # each target alone
     last_step = np.zeros((18, 1))
@@ -92,26 +105,34 @@ def test_what_the_forecast_depends_on(kind):
     assert late[-1].max() > 1e-5
     if kind == "segment":
         assert late[:3].max() == 0  # another segment
-    if kind == "attention":
+    if kind in ("attention", "autoregressive"):
         assert late[:-1].max() == 0  # the decoder reads forwards
+    if kind == "autoregressive":
+        third = moved("ahead", (np.arange(6) == 2)[:, None])
+        assert third[:3].max() == 0 and third[3].max() > 1e-5  # a step reads the values before it, and not its own
+        assert moved("ahead", (np.arange(6) == 5)[:, None]).max() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_shifted_window_has_the_same_numbers(kind):
     x = batch(PLAIN)
-    shifted = changed(x, "history", np.array([100.0, -7.0]))
+    by = np.array([100.0, -7.0])
+    shifted = changed(changed(x, "history", by), "ahead", by)
     for normalize in ("last", "window"):
         model = forecaster(kind, PLAIN, **{**OPTIONS, "normalize": normalize})
-        np.testing.assert_allclose(model(shifted)["raw"], model(x)["raw"], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            model(read(model, shifted))["raw"], model(read(model, x))["raw"], rtol=1e-3, atol=1e-4
+        )
     model = forecaster(kind, PLAIN, **{**OPTIONS, "normalize": "window"})
-    stretched = {**x, "history": 50 * x["history"]}
-    np.testing.assert_allclose(model(stretched)["raw"], model(x)["raw"], rtol=1e-3, atol=1e-4)
+    stretched = {**x, "history": 50 * x["history"], "ahead": 50 * x["ahead"]}
+    np.testing.assert_allclose(model(read(model, stretched))["raw"], model(read(model, x))["raw"], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_is_for_training(kind):
     layers = 1 if kind == "segment" else 2
-    model, x = forecaster(kind, PLAIN, dropout=0.5, layers=layers, **OPTIONS), batch(PLAIN)
+    model = forecaster(kind, PLAIN, dropout=0.5, layers=layers, **OPTIONS)
+    x = read(model, batch(PLAIN))
     assert np.abs(model(x, training=True)["raw"] - model(x, training=True)["raw"]).max() > 1e-3
     np.testing.assert_array_equal(model(x)["raw"], model(x)["raw"])
 
@@ -126,6 +147,10 @@ def test_sizes_that_do_not_go_together():
 # === Training ===
 
 
+def reordered_loss(one, network, inputs, targets, training):
+    return forecasts.loss(network, one, inputs, targets, training)
+
+
 @pytest.mark.rotating
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["mae", "quantiles", "student_t"])
@@ -134,11 +159,11 @@ def test_it_learns_a_small_batch_by_heart(kind, name):
     targets = 10 + 3 * np.random.default_rng(1).normal(size=(4, 6, 2)).astype("float32")
     model = forecaster(kind, PLAIN, **{**OPTIONS, "units": 32, "parameters": one.parameters})
     model.get_layer("targets").set_tables([[10.0, 10.0]], [[3.0, 3.0]])
-    trainer = WindowTrainer(model, one, clip="global_norm")
+    trainer = WindowTrainer(model, functools.partial(reordered_loss, one), clip="global_norm")
     trainer.compile(keras.optimizers.Adam(0.02))
     data = tf.data.Dataset.from_tensors((x, targets)).repeat()
     trainer.fit(data, steps_per_epoch=300, shuffle=False, verbose=0)
-    found = model(x)
+    found = model(read(model, {**x, "ahead": targets}))
     center, scale = (found[key][:, None] for key in ("center", "scale"))
     error = np.abs(one.mean(found["raw"], center, scale) - targets).mean()
     assert error < 0.6  # of a mean distance of 2.4
@@ -153,12 +178,12 @@ def test_missing_targets_count_for_nothing():
 
     def gradients(x, targets):
         with tf.GradientTape() as tape:
-            loss = window_loss(one, model(x), targets)
+            loss = forecasts.loss(model, one, x, targets)
         return loss, tape.gradient(loss, model.trainable_variables)
 
     loss, found = gradients(x, gaps)
     number = np.arange(48).reshape(4, 6, 2)
-    alone = [window_loss(one, model(x), np.where(number == i, targets, np.nan)) for i in range(48)]
+    alone = [forecasts.loss(model, one, x, np.where(number == i, targets, np.nan)) for i in range(48)]
     assert float(loss) == pytest.approx(np.mean(np.array(alone)[~np.isnan(gaps).ravel()]), rel=1e-5)
     assert all(np.isfinite(gradient).all() for gradient in found)
     nothing, found = gradients(x, np.full_like(targets, np.nan))

@@ -1,0 +1,50 @@
+"""What a run learns of its series: the values of the next steps, or the class of each window."""
+
+from typing import Any, Protocol
+
+import keras
+
+from rnnapps.data.panel import Panel
+from rnnapps.forecasting.config import Config, Evaluate
+from rnnapps.training.metric import Metric
+from rnnapps.training.run import Run
+
+
+class Goal(Protocol):
+    """What the verbs of the task ask of either kind of run.
+
+    Attributes:
+        metric: What training is judged by.
+        config, panel: What is learnt, and of what.
+    """
+
+    metric: Metric
+    config: Config
+    panel: Panel
+
+    def count(self, part: str) -> int:
+        """The windows of a part; raises UsageError where there is none."""
+
+    def windows(self, part: str, batch_size: int, **order: Any) -> Any:
+        """Batches `(inputs, targets)`; `order` as in `rnnapps.data.series.windows`."""
+
+    def network(self, dtype: str = "float32") -> keras.Model:
+        """A new network, which knows the scales of the training part."""
+
+    def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
+        """The mean over the targets that are there."""
+
+    def complete(self, run: Run, model: keras.Model) -> None:
+        """Measures what else a trained model needs, and saves it in the run."""
+
+    def judged(self, run: Run, model: keras.Model) -> tuple[dict[str, Any], str]:
+        """Figures of the test part, and a sentence that says whether they are any good."""
+
+    def evaluate(self, run: Run, options: Evaluate) -> dict[str, Any]:
+        """Prints and returns the scores of a part beside those of the simple answers."""
+
+    def endpoints(self, run: Run) -> Any:
+        """What an export serves, as in `rnnapps.serving.export`, with `warmup()`."""
+
+    def manifest(self) -> dict[str, Any]:
+        """What an export says of its columns."""

@@ -1,0 +1,160 @@
+"""Forecasts of the steps after the end of series, from a run or from an exported model."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rnnapps import config as configs
+from rnnapps.data.horizon import Ends, ends
+from rnnapps.data.panel import Layout, Panel, has_times
+from rnnapps.errors import UsageError
+from rnnapps.files import write_whole
+from rnnapps.forecasting.build import DATA, dataset, prepare
+from rnnapps.forecasting.chart import draw
+from rnnapps.forecasting.config import SHIPPED_MODEL, Config, Predict
+from rnnapps.forecasting.forecast import Forecast
+from rnnapps.ops.heads import LEVELS
+from rnnapps.serving.saved_model import as_arrays, load_endpoints, read_manifest, version_folder
+from rnnapps.training.run import Run
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What forecasts: a run's model or an export.
+
+    Attributes:
+        config: That it was trained with.
+        layout: Of the columns that it learnt.
+        frequency: Of its steps.
+        endpoints: As `rnnapps.serving.series_endpoints` names them.
+        panel: The series that it learnt; an export has none.
+    """
+
+    config: Config
+    layout: Layout
+    frequency: str
+    endpoints: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]
+    panel: Panel | None = None
+
+    @classmethod
+    def of(cls, options: Predict) -> "_Source":
+        if options.run is not None:
+            run = Run(options.run, DATA)
+            config, panel = run.load_config(Config), Panel.open(run.data_path)
+            functions = Forecast(config, panel).endpoints(run).endpoints()
+            asked = {name: as_arrays(function) for name, function in functions.items()}
+            return cls(config, panel.layout, panel.grid.frequency, asked, panel)
+        path = version_folder(options.model or configs.shipped_model(SHIPPED_MODEL))
+        manifest = read_manifest(path, "forecasting")
+        try:
+            config = configs.from_dict(Config, manifest["config"], f"{path}/manifest.json")
+            layout, frequency = Layout.from_dict(manifest["layout"]), manifest["data"]["frequency"]
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f"--model {path} has a manifest.json without {error}: wanted an export as it was"
+            ) from error
+        functions = load_endpoints(path, "serving_default")
+        return cls(config, layout, frequency, {name: as_arrays(function) for name, function in functions.items()})
+
+
+def predict(options: Predict) -> pd.DataFrame:
+    """Prints and returns the forecasts after the end of each series: a row for each series, step and target."""
+    source = _Source.of(options)
+    if options.samples and "paths" not in source.endpoints:
+        raise UsageError(
+            f"--samples {options.samples}: wanted a model of --kind autoregressive, which alone draws paths"
+        )
+    if not options.csv and source.panel is None:
+        columns = ", ".join(source.layout.varying)
+        raise UsageError(
+            f"no --csv: wanted a file with the columns {columns}, from whose end an exported model goes on"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        panel = _panel_of(options.csv, source, Path(scratch)) if options.csv else source.panel
+        assert panel is not None
+        last = ends(panel, source.layout, source.config.history, source.config.horizon)
+        with_times = has_times(panel)
+    asked = {**last.inputs, "series": np.array(last.names, object)}
+    found = source.endpoints["serving_default"](asked)
+    targets = source.layout.targets
+    table = _table(last, targets, found, with_times)
+    if options.samples:
+        table = _paths_table(last, targets, _paths(source, asked, options), with_times)
+    _print(table, options)
+    if options.plot is not None:
+        draw(options.plot, last, targets, found["mean"], found.get("quantiles"), with_times)
+        print(f"wrote {options.plot}", file=sys.stderr)
+    return table
+
+
+def _panel_of(csv: tuple[Path, ...], source: _Source, scratch: Path) -> Panel:
+    """The user's files in the layout that the model learnt."""
+    config, layout = source.config, source.layout
+    asked = configs.replace(
+        config, csv=csv, dataset=None, source=None, target=layout.targets, past=layout.past, future=layout.future,
+        static=layout.static, categorical=tuple(layout.categories or ()), frequency=source.frequency,
+        validation_fraction=0.0, test_fraction=0.0,
+    )  # fmt: skip
+    known = dataset(config)
+    if known is not None:
+        asked = configs.replace(
+            asked, time=asked.time or known.columns.time, series=asked.series or known.columns.series
+        )
+    return prepare(asked, scratch)
+
+
+def _paths(source: _Source, asked: dict[str, np.ndarray], options: Predict) -> np.ndarray:
+    """`(series, samples, horizon, targets)`: as many calls as it takes, each with a seed of its own."""
+    drawn: list[np.ndarray] = []
+    while sum(part.shape[1] for part in drawn) < options.samples:
+        seed = np.full(len(asked["series"]), options.seed + len(drawn), np.int32)
+        drawn.append(source.endpoints["paths"]({**asked, "seed": seed})["paths"])
+    return np.concatenate(drawn, axis=1)[:, : options.samples]
+
+
+def _print(table: pd.DataFrame, options: Predict) -> None:
+    if options.json:
+        for name, rows in table.groupby("series", sort=False):
+            print(json.dumps({"series": name, "forecast": rows.drop(columns="series").to_dict("records")}, default=str))
+    elif options.output is not None:
+        write_whole(options.output, lambda path: table.to_csv(path, index=False))
+        print(f"wrote {options.output}", file=sys.stderr)
+    else:
+        print(table.to_csv(index=False), end="")
+
+
+def _table(last: Ends, targets: tuple[str, ...], found: dict[str, np.ndarray], with_times: bool) -> pd.DataFrame:
+    """A row for each series, step and target, with its mean and quantiles."""
+    rows = _rows(last, targets, with_times)
+    rows["mean"] = found["mean"].reshape(-1)
+    if "quantiles" in found:
+        for level, values in zip(LEVELS, found["quantiles"].reshape(-1, len(LEVELS)).T, strict=True):
+            rows[f"q{level:g}"] = values
+    return rows
+
+
+def _paths_table(last: Ends, targets: tuple[str, ...], drawn: np.ndarray, with_times: bool) -> pd.DataFrame:
+    """A row for each series, step and target, with a column for each path."""
+    rows, count = _rows(last, targets, with_times), drawn.shape[1]
+    columns = np.moveaxis(drawn, 1, 0).reshape(count, -1)
+    return pd.concat([rows, pd.DataFrame(columns.T, columns=[f"path{i + 1}" for i in range(count)])], axis=1)
+
+
+def _rows(last: Ends, targets: tuple[str, ...], with_times: bool) -> pd.DataFrame:
+    times = last.times.astype("datetime64[s]") if with_times else last.times
+    index = pd.MultiIndex.from_tuples(
+        [
+            (name, str(time).replace("T", " ") if with_times else int(time), target)
+            for name, steps in zip(last.names, times, strict=True)
+            for time in steps
+            for target in targets
+        ],
+        names=["series", "time", "target"],
+    )
+    return index.to_frame(index=False)
