@@ -26,6 +26,7 @@ _SUBMODULES = (
     "errors",
     "exchange",
     "forecasting",
+    "forecasts",
     "gradient_flow",
     "inspect",
     "layers",

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 
 import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.panel import Layout, Panel, has_times
+from rnnapps.forecasting import prediction
 from rnnapps.forecasting.build import DATA, dataset, learnt, prepare
-from rnnapps.forecasting.config import Config, Evaluate, Export
+from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
 from rnnapps.forecasting.forecast import Forecast
 from rnnapps.forecasting.goal import Goal
-from rnnapps.forecasting.prediction import predict
 from rnnapps.serving.export import write_saved_model
 from rnnapps.training.console import Console
 from rnnapps.training.log import Log
@@ -23,8 +24,6 @@ from rnnapps.training.optimizers import optimizer
 from rnnapps.training.run import Run
 from rnnapps.training.series_evaluation import mean_loss
 from rnnapps.training.window_trainer import WindowTrainer
-
-__all__ = ["evaluate", "export", "predict", "train"]
 
 _VALIDATION_WINDOWS = 20_000  # at most, so that a validation takes seconds
 _VALIDATION_BATCH = 256
@@ -167,6 +166,11 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     run = Run(options.run, DATA)
     config = run.load_config(Config)
     return _goal(config, Panel.open(run.data_path)).evaluate(run, options)
+
+
+def predict(options: Predict) -> pd.DataFrame:
+    """Prints and returns what follows the end of each series, a row for each series, step and target."""
+    return prediction.predict(options)
 
 
 def export(options: Export) -> Path:

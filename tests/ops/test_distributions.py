@@ -99,3 +99,16 @@ def test_extreme_numbers_stay_finite(distribution, raw):
         cost = tf.reduce_sum(found.log_prob(tf.constant([0.0, 9.0])))
     for value in (cost, found.mean, found.quantile(tf.constant([0.01, 0.99])), tape.gradient(cost, numbers)):
         assert np.isfinite(value).all()
+
+
+@pytest.mark.parametrize("name", [*CASES, "mixture"])
+def test_samples_have_the_distribution(name):
+    one = Mixture(WEIGHTS, Normal(MEAN, DEVIATION)) if name == "mixture" else CASES[name][0]
+    count = 20_000
+    u, v = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (2, count, *np.shape(one.mean))).astype("float32")
+    drawn = np.reshape(one.sample(tf.constant(u), tf.constant(v)), (count, -1))
+    at = np.quantile(drawn, [0.02, 0.3, 0.5, 0.9, 0.99], axis=0)
+    for x in at:
+        wanted = np.reshape(one.cdf(tf.constant(x.reshape(np.shape(one.mean)))), -1)
+        # Three standard errors of a share.
+        np.testing.assert_allclose((drawn <= x).mean(0), wanted, atol=3 * 0.5 / count**0.5)
