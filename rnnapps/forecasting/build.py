@@ -10,6 +10,7 @@ from rnnapps.data import gather
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.series_sources import DATASETS, DEFAULT_DATASET, Dataset, tables
 from rnnapps.data.table import Columns, Table
+from rnnapps.errors import UsageError
 from rnnapps.forecasting.config import Config
 from rnnapps.layers.windows import CYCLES
 from rnnapps.models.forecaster import Shape, forecaster
@@ -28,7 +29,7 @@ def dataset(config: Config) -> Dataset | None:
     return None if config.csv else DATASETS.get(config.dataset or DEFAULT_DATASET)
 
 
-def prepare(config: Config, scratch: Path) -> Panel:
+def prepare(config: Config, scratch: Path, may_lack_label: bool = False) -> Panel:
     """The series of a config as a panel in a new folder under `scratch`."""
     found = tables(
         config.dataset, config.source, config.csv, scratch / "data" if config.source else config.data_dir, scratch,
@@ -38,21 +39,39 @@ def prepare(config: Config, scratch: Path) -> Panel:
     folder.mkdir()
     frequency = config.frequency or (known.frequency if known else None)
     assert config.validation_fraction is not None and config.test_fraction is not None
-    return gather.prepare(
-        found, columns(config, known, found[0]), folder, frequency, config.validation_fraction, config.test_fraction
-    )
+    roles = columns(config, known, found[0], may_lack_label)
+    fractions = config.validation_fraction, config.test_fraction
+    return gather.prepare(found, roles, folder, frequency, *fractions, seed=config.seed)
 
 
-def columns(config: Config, known: Dataset | None, table: Table) -> Columns:
-    """The options' columns; where an option says nothing, those of the data set."""
+def columns(config: Config, known: Dataset | None, table: Table, may_lack_label: bool = False) -> Columns:
+    """The options' columns; where an option says nothing, those of the data set, and with a label all numbers.
+
+    Args:
+        config: The options.
+        known: The data set.
+        table: The first one.
+        may_lack_label: Whether a table without the label is not amiss, since it is only to be answered.
+    """
     roles = ("time", "series", "past", "future", "static", "categorical")
     given: dict[str, Any] = {name: getattr(config, name) for name in roles}
     if known is not None:
-        given = {name: value or getattr(known.columns, name) for name, value in given.items()}
-        return Columns(config.target or known.columns.targets, **given)
-    if not given["time"] and config.frequency != "rows":
+        # Columns of a data set that is for another end than this config's are not its covariates.
+        usual = roles if config.label == known.columns.label else ("time", "series")
+        given |= {name: given[name] or getattr(known.columns, name) for name in usual}
+    elif not given["time"] and config.frequency != "rows":
         given["time"] = table.time_columns()
-    return Columns(config.target, **given)
+    label = config.label
+    if label is None:
+        return Columns(config.target or (known.columns.targets if known else ()), **given)
+    if not given["past"]:
+        taken = {label, given["series"], *given["time"], *given["static"]}
+        given["past"] = tuple(name for name in table.numeric_columns() if name not in taken)
+    if not given["past"]:
+        raise UsageError(f"{table.path} has no column of numbers to tell --label {label} by: wanted --past")
+    targets = () if may_lack_label and label not in table.columns else (label,)
+    given["categorical"] = (*(name for name in given["categorical"] if name != label), *targets)
+    return Columns(targets, **given)
 
 
 def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model:
@@ -67,8 +86,9 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
         sizes(layout.static), len(panel.series), _cycles(panel) if config.calendar else (),
     )  # fmt: skip
     options = ("kind", "cell", "units", "layers", "segment", "dropout", "normalize", "seed")
-    found = {name: getattr(config, name) for name in options}
-    network = forecaster(shape=shape, parameters=head(config.head).parameters, dtype=dtype, **found)
+    found, one = {name: getattr(config, name) for name in options}, head(config.head)
+    locations = one.locations if config.linear and config.kind != "autoregressive" else ()
+    network = forecaster(shape=shape, parameters=one.parameters, locations=locations, dtype=dtype, **found)
     _set_tables(network, panel)
     return network
 
@@ -85,9 +105,9 @@ def _cycles(panel: Panel) -> tuple[str, ...]:
 
 def _set_tables(network: keras.Model, panel: Panel) -> None:
     """Puts what was measured of the training part into the layers that scale."""
-    layout = panel.layout
+    layout, there = panel.layout, {layer.name for layer in network.layers}
     kinds = {"targets": layout.targets, "past_numbers": layout.past, "future_numbers": layout.future}
     for name, columns in kinds.items():
         places = [panel.column(column) for column in columns if not layout.is_categorical(column)]
-        if places:
+        if places and name in there:  # not every kind of network reads every kind of column
             network.get_layer(name).set_tables(panel.center[:, places], panel.scale[:, places])

@@ -14,6 +14,7 @@ from rnnapps.config import check_above, check_at_most_one, check_range, check_ty
 from rnnapps.errors import UsageError
 
 RUN = Path("runs/forecasting")
+LABELS = {"ecg5000": "class", "mitdb_beats": "beat"}  # of the data sets that are for classification
 SHIPPED_MODEL = "etth1"
 DEFAULT_PRESET = "quick"
 EXAMPLES = (
@@ -32,7 +33,8 @@ class Config:
     ALTERNATIVES: ClassVar = (("minutes", "epochs"),)
 
     preset: str = DEFAULT_PRESET
-    """Named set of values to start from: quick, base, long, probabilistic, covariates, tiny. Others change it."""
+    """Named set of values to start from: quick, base, long, probabilistic, covariates, classes, tiny. Others change
+    it."""
     run: Path = RUN
     """Folder that the run writes."""
     resume: bool = False
@@ -41,8 +43,8 @@ class Config:
     """Begin anew in a folder that holds a run, which is lost."""
 
     dataset: str | None = None
-    """Series to learn: seattle_temperatures, seattle_weather, stocks, etth1, etth2, jena_weather or beijing_pm25.
-    Default: seattle_temperatures."""
+    """Series to learn: seattle_temperatures, seattle_weather, stocks, etth1, etth2, jena_weather, beijing_pm25 or
+    mitdb_heart_rate; with classes, ecg5000 or mitdb_beats. Default: seattle_temperatures."""
     source: Path | None = None
     """Folder with a local copy of the data set, instead of a download."""
     csv: tuple[Path, ...] = ()
@@ -51,6 +53,10 @@ class Config:
     """Folder that keeps prepared data sets. Default: that of tensorflow-datasets."""
     target: tuple[str, ...] = ()
     """Columns to forecast. Default: those of the data set."""
+    label: str | None = None
+    """Column that names the class of a row: instead of numbers, learn the class of the row that a window of --history
+    rows of the --past columns (default: all numbers) ends with. Best with --preset classes; what concerns the horizon,
+    the head and the calendar then says nothing. Default: that of the data set."""
     time: tuple[str, ...] = ()
     """Column of dates and times, or columns named year, month, day, hour. Default: the first column of dates."""
     series: str | None = None
@@ -96,6 +102,8 @@ class Config:
     """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero."""
     calendar: bool = True
     """Read the time of the day, the week and the year, of those that the training part holds twice."""
+    linear: bool = True
+    """Begin with the best linear map from the scaled window, to which the network adds; autoregressive does not."""
     head: Literal["quantiles", "normal", "student_t", "negative_binomial", "mixture", "mae", "mse", "huber"] = (
         "quantiles"
     )
@@ -111,6 +119,8 @@ class Config:
     """Its highest value."""
     weight_decay: float = 0.0
     """Pull of the weights to zero, for adamw."""
+    average: float = 0.0
+    """Keep a moving average of the weights, where the past has this weight, such as 0.99; 0 keeps the weights."""
     smoothing: float = 0.99
     """Weight of the past in the moving average of the loss that is shown."""
     clip: Literal["none", "value", "norm", "global_norm"] = "global_norm"
@@ -140,6 +150,9 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.label is None and not self.target and not self.csv:
+            object.__setattr__(self, "label", LABELS.get(self.dataset or ""))
+        check_at_most_one(self, "target", "label")
         check_at_most_one(self, "dataset", "csv")
         check_at_most_one(self, "source", "csv")
         for name in ("history", "horizon", "stride", "units", "segment", "batch_size"):
@@ -152,10 +165,21 @@ class Config:
             check_range(self, name, 0, 0.5)
         check_range(self, "layers", 1, 4)
         check_range(self, "dropout", 0, 0.95)
-        check_range(self, "smoothing", 0, 0.9999)
+        for name in ("average", "smoothing"):
+            check_range(self, name, 0, 0.9999)
         check_range(self, "seed", 0, _SEED_LIMIT)
-        if self.csv and not self.target:
-            raise UsageError("--csv without --target: wanted the name of the column to forecast")
+        if self.csv and not self.target and self.label is None:
+            raise UsageError("--csv without --target: wanted the name of the column to forecast, or --label")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise UsageError(f"--weight-decay with --optimizer {self.optimizer}: wanted --optimizer adamw")
+        if self.label is None:
+            self._check_forecast()
+        elif self.kind not in ("segment", "direct"):
+            raise UsageError(f"--kind {self.kind} with --label {self.label}: wanted segment or direct")
+        elif self.future:
+            raise UsageError(f"--future {self.future[0]} with --label {self.label}: wanted --past, as no step is ahead")
+
+    def _check_forecast(self) -> None:
         if self.kind == "segment" and (self.history % self.segment or self.horizon % self.segment):
             sizes = f"--history {self.history} and --horizon {self.horizon}"
             raise UsageError(f"--segment {self.segment} with {sizes}: wanted a divisor of both")
@@ -171,8 +195,6 @@ class Config:
                 f"--past {self.past[0]} with --kind {self.kind}, which reads no covariates of the past: wanted --kind "
                 "direct or attention"
             )
-        if self.weight_decay and self.optimizer != "adamw":
-            raise UsageError(f"--weight-decay with --optimizer {self.optimizer}: wanted --optimizer adamw")
 
 
 PRESETS: dict[str, Config] = {
@@ -187,6 +209,9 @@ PRESETS: dict[str, Config] = {
         preset="probabilistic", kind="direct", cell="lstm", units=64, head="student_t", normalize="window", minutes=3,
     ),
     "covariates": Config(preset="covariates", kind="attention", units=64, batch_size=32, minutes=3, patience=10),
+    "classes": Config(
+        preset="classes", units=64, segment=4, minutes=1, epochs=100, patience=10, validate_every=3.0,
+    ),
     # Seconds on any machine: for a first look, and for tests.
     "tiny": Config(
         preset="tiny", history=12, horizon=6, segment=3, units=8, batch_size=16, epochs=1, validate_every=2.0,

@@ -17,12 +17,13 @@ from rnnapps.serving.series_endpoints import SeriesEndpoints
 from rnnapps.training.calibration import calibrate
 from rnnapps.training.metric import Metric
 from rnnapps.training.run import Run
-from rnnapps.training.series_evaluation import OURS, compare, forecaster, verdict
+from rnnapps.training.series_evaluation import OURS, compare, forecaster, start_linear, verdict
 from rnnapps.training.series_scores import Scores
 
 _CALIBRATION = "calibration"  # the run's file of offsets
 _CALIBRATION_WINDOWS = 4_000  # at most, so that their errors fit in memory
 _JUDGED_WINDOWS = 50_000  # at most, after training; `evaluate` scores all
+_LINEAR_WINDOWS = 200_000  # at most: more change nothing that shows
 _BATCH = 256
 _UNCALIBRATED = f"{OURS}, before calibration"
 
@@ -47,6 +48,11 @@ class Forecast:
 
     def network(self, dtype: str = "float32") -> keras.Model:
         return network(self.config, self.panel, dtype)
+
+    def start(self, network: keras.Model) -> None:
+        if "linear" in {layer.name for layer in network.layers}:
+            every = max(1, len(WindowIndex(self.panel, "train", *self._sizes)) // _LINEAR_WINDOWS)
+            start_linear(network, self.windows("train", _BATCH, every=every))
 
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         return forecasts.loss(network, self.head, inputs, targets, training)

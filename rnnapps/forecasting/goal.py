@@ -5,7 +5,9 @@ from typing import Any, Protocol
 import keras
 
 from rnnapps.data.panel import Panel
+from rnnapps.forecasting.classification import Classification
 from rnnapps.forecasting.config import Config, Evaluate
+from rnnapps.forecasting.forecast import Forecast
 from rnnapps.training.metric import Metric
 from rnnapps.training.run import Run
 
@@ -31,6 +33,9 @@ class Goal(Protocol):
     def network(self, dtype: str = "float32") -> keras.Model:
         """A new network, which knows the scales of the training part."""
 
+    def start(self, network: keras.Model) -> None:
+        """Gives a new network a better start than random weights, where there is one."""
+
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         """The mean over the targets that are there."""
 
@@ -48,3 +53,8 @@ class Goal(Protocol):
 
     def manifest(self) -> dict[str, Any]:
         """What an export says of its columns."""
+
+
+def goal_of(config: Config, panel: Panel) -> Goal:
+    """What a config wants to learn of its series."""
+    return Forecast(config, panel) if config.label is None else Classification(config, panel)

@@ -14,8 +14,7 @@ from rnnapps.data.panel import Layout, Panel, has_times
 from rnnapps.forecasting import prediction
 from rnnapps.forecasting.build import DATA, dataset, learnt, prepare
 from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
-from rnnapps.forecasting.forecast import Forecast
-from rnnapps.forecasting.goal import Goal
+from rnnapps.forecasting.goal import Goal, goal_of
 from rnnapps.serving.export import write_saved_model
 from rnnapps.training.console import Console
 from rnnapps.training.log import Log
@@ -30,8 +29,8 @@ _VALIDATION_BATCH = 256
 _LOCAL = {"run", "resume", "overwrite", "source", "csv", "data_dir"}  # options that say nothing elsewhere
 # What the series in a run's folder, and the order of their windows, depend on.
 _FIXED = (
-    "dataset", "source", "csv", "target", "time", "series", "past", "future", "static", "categorical", "missing",
-    "frequency", "validation_fraction", "test_fraction", "history", "horizon", "stride", "batch_size", "seed",
+    "dataset", "source", "csv", "target", "label", "time", "series", "past", "future", "static", "categorical",
+    "missing", "frequency", "validation_fraction", "test_fraction", "history", "horizon", "stride", "batch_size", "seed",
 )  # fmt: skip
 
 
@@ -53,7 +52,7 @@ def train(config: Config) -> keras.Model:
         run.check_resumable(config, _FIXED)
     else:
         _begin(run, config)
-    goal = _goal(config, Panel.open(run.data_path))
+    goal = goal_of(config, Panel.open(run.data_path))
     console = Console(goal.metric)
     if not config.resume:
         for line in _described(config, goal.panel):
@@ -71,10 +70,6 @@ def train(config: Config) -> keras.Model:
         console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
         raise KeyboardInterrupt
     return _finish(run, goal, console)
-
-
-def _goal(config: Config, panel: Panel) -> Goal:
-    return Forecast(config, panel)
 
 
 def _resolve(config: Config) -> Config:
@@ -97,7 +92,7 @@ def _begin(run: Run, config: Config) -> None:
         for part in ("train", "validation", "test"):
             if part == "train" or getattr(config, f"{part}_fraction"):
                 # Asked before an older run is given up: the series may be too short.
-                _goal(config, panel).count(part)
+                goal_of(config, panel).count(part)
         run.begin(config, panel.folder)
 
 
@@ -116,15 +111,21 @@ def _counted(layout: Layout) -> str:
 def _loop(run: Run, goal: Goal, console: Console) -> Loop:
     config = goal.config
     learner = goal.network(config.precision)
+    if not config.resume:
+        goal.start(learner)
     trainer = WindowTrainer(learner, goal.loss, config.clip, config.clip_at)
-    trainer.compile(optimizer(config.optimizer, config.learning_rate, config.weight_decay), jit_compile=False)
+    trainer.compile(
+        optimizer(config.optimizer, config.learning_rate, config.weight_decay, config.average), jit_compile=False
+    )
     # The same weights in float32: what is kept and validated.
     model = goal.network()
+    model.set_weights(learner.get_weights())
     loss = mean_loss(lambda inputs, targets: goal.loss(model, inputs, targets))
     every = max(1, goal.count("validation") // _VALIDATION_WINDOWS) if config.validation_fraction else 1
 
     def validate() -> float | None:
         model.set_weights(learner.get_weights())
+        trainer.optimizer.finalize_variable_values(model.trainable_variables)  # their averages, if there are any
         if not config.validation_fraction:
             return None
         return loss(goal.windows("validation", _VALIDATION_BATCH, every=every))
@@ -165,7 +166,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     """Prints and returns the scores of a run beside those of the simple answers that it has to beat."""
     run = Run(options.run, DATA)
     config = run.load_config(Config)
-    return _goal(config, Panel.open(run.data_path)).evaluate(run, options)
+    return goal_of(config, Panel.open(run.data_path)).evaluate(run, options)
 
 
 def predict(options: Predict) -> pd.DataFrame:
@@ -177,7 +178,7 @@ def export(options: Export) -> Path:
     """Writes the run's model as a SavedModel; prints and returns its folder."""
     run = Run(options.run, DATA)
     config, panel = run.load_config(Config), Panel.open(run.data_path)
-    goal, layout = _goal(config, panel), panel.layout
+    goal, layout = goal_of(config, panel), panel.layout
     endpoints = goal.endpoints(run)
     manifest = {
         "task": "forecasting",

@@ -1,5 +1,7 @@
 """Networks that forecast: windows of several series in, numbers for each step of the horizon out."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -27,6 +29,7 @@ def forecaster(
     segment: int = 24,
     dropout: float = 0.0,
     normalize: str = "last",
+    locations: Sequence[int] = (),
     seed: int = 0,
     dtype: str = "float32",
 ) -> keras.Model:
@@ -48,6 +51,9 @@ def forecaster(
         segment: Steps of a segment; it divides history and horizon.
         dropout: Probability of dropping a value before the last layer, and between recurrent layers.
         normalize: As in `WindowScaler`.
+        locations: Those of the numbers, by place, that say where a value lies. To each of them a linear map from the
+            scaled window to the horizon is added, the layer "linear", which starts at zero, as then does what the
+            network adds. Not for "autoregressive".
         seed: Of weights and dropout.
         dtype: Precision policy of the network; scaling and output are float32.
 
@@ -69,11 +75,31 @@ def forecaster(
         inputs["ahead"] = keras.Input((shape.horizon, shape.targets), name="ahead")
     scaler = WindowScaler(shape.num_series, normalize, dtype="float32", name="targets")
     scaled, observed, center, scale, unit = scaler(inputs["history"], inputs["series"])
-    net = Net(shape, parameters, cell, units, layers, segment, dropout, keras.random.SeedGenerator(seed), dtype)
+    net = Net(
+        shape,
+        parameters,
+        cell,
+        units,
+        layers,
+        segment,
+        dropout,
+        keras.random.SeedGenerator(seed),
+        dtype,
+        bool(locations),
+    )
     outputs = {"center": center, "scale": scale, "unit": unit}
-    outputs["raw"] = builders[kind](net, {**inputs, **outputs}, scaled, observed, known_features(net, inputs))
+    raw = builders[kind](net, {**inputs, **outputs}, scaled, observed, known_features(net, inputs))
+    outputs["raw"] = raw if not locations else raw + _linear(net, scaled, locations)
     outputs = {name: keras.layers.Identity(dtype="float32", name=name)(tensor) for name, tensor in outputs.items()}
     return keras.Model(inputs, outputs, name="forecaster")
+
+
+def _linear(net, scaled, locations):
+    """`(batch, horizon, targets, parameters)`: the linear map in the places `locations`, 0 in the others."""
+    layer = keras.layers.Dense(net.shape.horizon, kernel_initializer="zeros", dtype="float32", name="linear")
+    ahead = ops.transpose(layer(ops.transpose(scaled, (0, 2, 1))), (0, 2, 1))
+    places = ops.sum(ops.one_hot(ops.convert_to_tensor(locations), net.parameters), axis=0)
+    return ahead[..., None] * places
 
 
 def _segment(net, inputs, scaled, observed, known):
@@ -100,7 +126,7 @@ def _segment(net, inputs, scaled, observed, known):
     asked = layer(
         ops.reshape(queries, (-1, 1, net.units)), initial_state=[ops.repeat(state, ahead, axis=0) for state in states]
     )[0]
-    written = net.dense(size * net.parameters, name="write")(net.drop(asked))
+    written = net.last(size * net.parameters)(net.drop(asked))
     written = ops.reshape(written, (-1, shape.targets, shape.horizon, net.parameters))
     return ops.transpose(written, (0, 2, 1, 3))
 
@@ -112,7 +138,7 @@ def _direct(net, inputs, scaled, observed, known):
         x = net.recurrent(return_sequences=i + 1 < net.layers, name=f"recurrent_{i}")(net.drop(x) if i else x)
     if known is not None:
         x = ops.concatenate([x, keras.layers.Flatten()(known[:, shape.history :])], axis=-1)
-    written = net.dense(shape.horizon * shape.targets * net.parameters, name="write")(net.drop(x))
+    written = net.last(shape.horizon * shape.targets * net.parameters)(net.drop(x))
     return ops.reshape(written, (-1, shape.horizon, shape.targets, net.parameters))
 
 
@@ -131,7 +157,7 @@ def _attention(net, inputs, scaled, observed, known):
         x = layer(net.drop(x) if i else x, initial_state=last)
     seen = keras.layers.Attention(use_scale=True, dtype=net.dtype, name="attention")([x, encoded])
     x = net.dense(net.units, activation="tanh", name="combine")(ops.concatenate([x, seen], axis=-1))
-    written = net.dense(shape.targets * net.parameters, name="write")(net.drop(x))
+    written = net.last(shape.targets * net.parameters)(net.drop(x))
     return ops.reshape(written, (-1, shape.horizon, shape.targets, net.parameters))
 
 
@@ -166,6 +192,6 @@ def _core(net, num_known):
         inputs |= {name: keras.Input((net.units,), name=name) for name in names}
         x, *states = layer(net.drop(x) if i else x, initial_state=[inputs[name] for name in names])
         outputs |= dict(zip(names, states, strict=True))
-    written = net.dense(targets * net.parameters, name="write")(net.drop(x))
+    written = net.last(targets * net.parameters)(net.drop(x))
     raw = keras.layers.Reshape((-1, targets, net.parameters))(written)
     return keras.Model(inputs, {"raw": raw, **outputs}, name="core")

@@ -48,6 +48,13 @@ class Net:
     dropout: float
     seeds: keras.random.SeedGenerator
     dtype: str
+    from_zero: bool = False
+
+    def last(self, units):
+        """The layer that writes the numbers."""
+        if self.from_zero:
+            return keras.layers.Dense(units, kernel_initializer="zeros", dtype=self.dtype, name="write")
+        return self.dense(units, name="write")
 
     def dense(self, units, **kwargs):
         start = keras.initializers.GlorotUniform(seed=self._seed())

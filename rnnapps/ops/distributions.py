@@ -43,6 +43,8 @@ class Normal:
         mean, deviation: Of each element.
     """
 
+    locations = (0,)
+
     def __init__(self, mean, deviation):
         self.mean, self.deviation = mean, deviation
 
@@ -78,6 +80,8 @@ class StudentT:
         mean, deviation: Location, and scale (which is less than the standard deviation).
         freedom: Degrees of freedom, above 2.
     """
+
+    locations = (0,)
 
     def __init__(self, mean, deviation, freedom):
         self.mean, self.deviation, self.freedom = mean, deviation, freedom
@@ -120,6 +124,8 @@ class NegativeBinomial:
         mean: m, above 0.
         dispersion: a, above 0.
     """
+
+    locations = ()  # the mean's logarithm is no place
 
     def __init__(self, mean, dispersion):
         self.mean, self.dispersion = mean, dispersion
@@ -166,6 +172,7 @@ class Mixture:
     """
 
     count = 3
+    locations = (3, 4, 5)
 
     def __init__(self, weights, parts):
         self.weights, self.parts = weights, parts

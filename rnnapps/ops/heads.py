@@ -23,12 +23,14 @@ class Head(Protocol):
         loss_name: What the loss is called, for a person.
         is_probabilistic: Whether there are quantiles.
         is_count: Whether values are whole numbers, 0 or more.
+        locations: The places of the raw numbers that say where a value lies, in units of `scale` from `center`.
     """
 
     parameters: int
     loss_name: str
     is_probabilistic: bool
     is_count: bool
+    locations: tuple[int, ...]
 
     def loss(self, raw, center, scale, unit, target) -> tf.Tensor:
         """The cost of each target, finite also where a target is missing and counts for nothing."""
@@ -50,6 +52,7 @@ class PointHead:
     parameters = 1
     is_probabilistic = False
     is_count = False
+    locations: tuple[int, ...] = (0,)
 
     def __init__(self, error: str = "mae"):
         self.loss_name, self._error = error, _ERRORS[error]
@@ -81,6 +84,7 @@ class QuantileHead:
 
     def __init__(self, levels: Sequence[float] = LEVELS):
         self.levels, self.parameters = tuple(levels), len(levels)
+        self.locations = tuple(range(len(levels)))
 
     def loss(self, raw, center, scale, unit, target):
         error = (target[..., tf.newaxis] - self._all(raw, center, scale)) / unit[..., tf.newaxis]
@@ -120,6 +124,7 @@ class DistributionHead:
     def __init__(self, kind: str = "normal"):
         self._kind = _DISTRIBUTIONS[kind]
         self.parameters = self._kind.parameters()
+        self.locations = self._kind.locations
         self.is_count = kind == "negative_binomial"
 
     def distribution(self, raw, center, scale) -> Distribution:

@@ -131,8 +131,6 @@ class Loop(keras.callbacks.Callback):
         if left > 0 and not self._spent():
             with _interrupts(self._interrupt):
                 self.trainer.fit(windows, epochs=1, steps_per_epoch=left, verbose=0, shuffle=False, callbacks=[self])
-            if self._saved_step != self.state.step:
-                self._validate_and_save()
         self.console.close()
         return self.state
 
@@ -158,6 +156,9 @@ class Loop(keras.callbacks.Callback):
         if state.seconds - self._validated >= plan.validate_every:
             self._validate_and_save()
         if self.interrupted or self._spent() or (plan.patience and state.since_best >= plan.patience):
+            # Before `fit` ends, which puts the averages of weights, where an optimiser keeps them, in their place.
+            if self._saved_step != state.step:
+                self._validate_and_save()
             self.trainer.stop_training = True
 
     def _fraction(self) -> float:

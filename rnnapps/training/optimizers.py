@@ -3,7 +3,9 @@
 import keras
 
 
-def optimizer(name: str, learning_rate: float, weight_decay: float = 0.0) -> keras.optimizers.Optimizer:
+def optimizer(
+    name: str, learning_rate: float, weight_decay: float = 0.0, average: float = 0.0
+) -> keras.optimizers.Optimizer:
     """Makes an optimiser.
 
     Args:
@@ -11,9 +13,11 @@ def optimizer(name: str, learning_rate: float, weight_decay: float = 0.0) -> ker
             root, as in min-char-rnn: g / sqrt(sum g^2 + 1e-8).
         learning_rate: Its first value.
         weight_decay: For "adamw".
+        average: Weight of the past in a moving average of the weights, which `finalize_variable_values` gives; 0: none.
     """
+    averaging = {"use_ema": True, "ema_momentum": average} if average else {}
     if name == "adagrad":
-        return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0, epsilon=1e-8)
+        return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0, epsilon=1e-8, **averaging)
     if name == "adamw":
-        return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    return {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[name](learning_rate)
+        return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **averaging)
+    return {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[name](learning_rate, **averaging)

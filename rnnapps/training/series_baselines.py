@@ -1,6 +1,7 @@
 """What a forecast has to beat: the last value, the last season, the line through the window, a linear model."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,30 @@ def drift(history: np.ndarray, horizon: int) -> np.ndarray:
     return known[:, -1:] + slope * np.arange(1, horizon + 1)[None, :, None]
 
 
+def least_squares(pairs: Iterable[tuple[np.ndarray, np.ndarray]], ridge: float = 1e-3) -> np.ndarray:
+    """One linear map from windows to horizons, the same for all targets: y_h = sum_t w_{th} x_t + b_h.
+
+    Args:
+        pairs: `x (windows, steps, targets)` and `y (windows, horizon, targets)`. Where a step of y is missing, the
+            target of the window is left out.
+        ridge: Times the mean square of the inputs.
+
+    Returns:
+        `(steps + 1, horizon)`: the weights, and last the offsets.
+    """
+    moments: Any = None
+    for x, y in pairs:
+        rows, wanted = (np.moveaxis(part, 1, 2).reshape(-1, part.shape[1]).astype(np.float64) for part in (x, y))
+        whole = ~np.isnan(wanted).any(1)
+        rows, wanted = np.append(rows[whole], np.ones((whole.sum(), 1)), 1), wanted[whole]
+        found = rows.T @ rows, rows.T @ wanted
+        moments = found if moments is None else tuple(a + b for a, b in zip(moments, found, strict=True))
+    if moments is None:
+        raise ValueError("least_squares got no window")
+    square, cross = moments
+    return np.linalg.solve(square + ridge * np.trace(square) / len(square) * np.eye(len(square)), cross)
+
+
 class Linear:
     """One linear map from the window, less its last value, to the horizon: the same for all series and targets.
 
@@ -77,20 +102,13 @@ class Linear:
 
     def fit(self, windows: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> "Linear":
         """Reads `(history, targets, unit)` of all windows once. A window with a missing target is left out."""
-        moments = None
-        for history, targets, unit in windows:
-            known = filled(history)
-            x, y = ((part - known[:, -1:]) / unit[:, None] for part in (known, targets))
-            x, y = (np.moveaxis(part, 1, 2).reshape(-1, part.shape[1]) for part in (x, y))
-            whole = ~np.isnan(y).any(1)
-            x, y = np.append(x[whole], np.ones((whole.sum(), 1)), 1), y[whole]
-            found = x.T @ x, x.T @ y
-            moments = found if moments is None else tuple(a + b for a, b in zip(moments, found, strict=True))
-        if moments is None:
-            raise ValueError("fit got no window")
-        square, cross = moments
-        ridge = self.ridge * np.trace(square) / len(square)
-        self.weights = np.linalg.solve(square + ridge * np.eye(len(square)), cross)
+
+        def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for history, targets, unit in windows:
+                known = filled(history)
+                yield (known - known[:, -1:]) / unit[:, None], (targets - known[:, -1:]) / unit[:, None]
+
+        self.weights = least_squares(pairs(), self.ridge)
         return self
 
     def __call__(self, history: np.ndarray, unit: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from rnnapps.data.panel import Panel
 from rnnapps.data.series import WindowIndex, windows
 from rnnapps.forecasts import answers
 from rnnapps.ops.heads import LEVELS, Head
-from rnnapps.training.series_baselines import Linear, drift, persistence, season, seasonal_naive
+from rnnapps.training.series_baselines import Linear, drift, least_squares, persistence, season, seasonal_naive
 from rnnapps.training.series_scores import Scores
 
 _BATCH = 256
@@ -35,6 +35,20 @@ def mean_loss(loss: Callable[..., tf.Tensor]) -> Callable[[Iterable[Any]], float
         return total / max(count, 1.0)
 
     return mean
+
+
+def start_linear(network: keras.Model, batches: Iterable[Any]) -> None:
+    """Sets the layer "linear" of a forecaster to the least squares of the scaled windows."""
+    scaler = network.get_layer("targets")
+    scale = tf.function(lambda inputs: scaler(inputs["history"], inputs["series"]))
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for inputs, targets in batches:
+            x, _, center, size, _ = scale(inputs)
+            yield x.numpy(), ((targets - center[:, tf.newaxis]) / size[:, tf.newaxis]).numpy()
+
+    weights = least_squares(pairs())
+    network.get_layer("linear").set_weights([weights[:-1], weights[-1]])
 
 
 def forecaster(network: keras.Model, head: Head, offsets: np.ndarray | None = None) -> Forecast:
