@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import DownloadError
 
+from rnnapps.data import ecg
 from rnnapps.errors import RunError, UsageError
 
 PIECE_BYTES = 256 * 1024
+_PIECE_LINES = 5_000  # of text that is made here
 _PROBE_SECONDS = 5.0
 
 
@@ -95,11 +98,63 @@ class BeijingPM25(TextFileBuilder):
     file_names = ("pollution.csv",)
 
 
+class ECG5000(TextFileBuilder):
+    """The training part of the UCR archive's ECG5000, as CSV text."""
+
+    name = "rnnapps_ecg5000"
+    url = "https://raw.githubusercontent.com/sushantsk1/DL/ba8fc49832fe4919a83e1e73525c3581cfef0600/ECG5000_TRAIN.txt"
+    file_names = ("ECG5000_TRAIN.txt",)
+
+    def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, bytes]]]:
+        return _csv_examples(ecg.ucr_csv(path))
+
+
+class MITDBRecord(TextFileBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Record 100 of the MIT-BIH Arrhythmia Database, as CSV text: three files that lie beside each other."""
+
+    url = "https://physionet.org/files/mitdb/1.0.0/100.dat"
+    file_names = ("100.dat",)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        suffixes = (".hea", ".dat", ".atr")
+        if self.source is not None:
+            paths = [self.source.with_suffix(suffix) for suffix in suffixes]
+        else:
+            paths = dl_manager.download([self.url.replace(".dat", suffix) for suffix in suffixes])
+        return {"train": _csv_examples(self.csv(ecg.read_record(*map(Path, paths))))}
+
+    def csv(self, record: ecg.Record) -> Iterator[str]:
+        """The lines of text that are made of the record."""
+        raise NotImplementedError
+
+
+class MITDBBeats(MITDBRecord):
+    name = "rnnapps_mitdb_beats"
+
+    def csv(self, record: ecg.Record) -> Iterator[str]:
+        return ecg.beats_csv(record)
+
+
+class MITDBHeartRate(MITDBRecord):
+    name = "rnnapps_mitdb_heart_rate"
+
+    def csv(self, record: ecg.Record) -> Iterator[str]:
+        return ecg.heart_rate_csv(record)
+
+
+def _csv_examples(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, bytes]]]:
+    for key, some in enumerate(iter(lambda: list(itertools.islice(lines, _PIECE_LINES)), [])):
+        yield key, {"text": "".join(some).encode()}
+
+
 BUILDERS: dict[str, type[TextFileBuilder]] = {
     "etth1": ETTh1,
     "etth2": ETTh2,
     "jena_weather": JenaWeather,
     "beijing_pm25": BeijingPM25,
+    "ecg5000": ECG5000,
+    "mitdb_beats": MITDBBeats,
+    "mitdb_heart_rate": MITDBHeartRate,
     "tiny_shakespeare": TinyShakespeare,
     "war_and_peace": WarAndPeace,
     "linux_kernel": LinuxKernel,

@@ -25,6 +25,7 @@ def prepare(
     frequency: str | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    seed: int = 0,
 ) -> Panel:
     """Writes the rows of tables as a panel.
 
@@ -38,6 +39,8 @@ def prepare(
         frequency: As in `TimeGrid`; None: read off the first series.
         validation_fraction: Of each series, before the test part.
         test_fraction: Of each series, at its end.
+        seed: Of the lot by which whole series go to the parts: where there is a label, and each of several series has
+            one class throughout, so that a series is one sample. The fractions are then of the series of a class.
 
     Raises:
         UsageError: A value, a time or a column is not usable; the sentence names the row.
@@ -50,7 +53,11 @@ def prepare(
         frequency = infer(np.array(survey.first_times)) if columns.time else ROWS
     if not columns.time and frequency != ROWS:
         raise UsageError(f"--frequency {frequency} wants times: wanted --time with a column of dates")
-    series = [panels.cut(one, validation_fraction, test_fraction) for one in survey.series(TimeGrid(frequency))]
+    series, classes = survey.series(TimeGrid(frequency)), survey.classes()
+    if classes is None:
+        series = [panels.cut(one, validation_fraction, test_fraction) for one in series]
+    else:
+        series = panels.deal(series, classes, validation_fraction, test_fraction, seed)
     writer = _Writer(folder, survey, series, TimeGrid(frequency))
     for table in tables:
         for block in table.blocks(columns):
@@ -70,6 +77,7 @@ class _Survey:
     first_times: list[int] = field(default_factory=list)
     categories: dict[str, dict[str, int]] = field(default_factory=dict)
     static: list[dict[str, object]] = field(default_factory=list)
+    labels: list[set[str]] = field(default_factory=list)
 
     def read(self, block: Block, table: Table) -> None:
         index = self.index(block)
@@ -86,6 +94,16 @@ class _Survey:
                     codes.setdefault(str(value), len(codes) + 1)
         for name in self.columns.static:
             self._read_static(name, block, index, table)
+        if self.columns.label is not None:
+            pairs = zip(index.tolist(), block.values[self.columns.label].tolist(), strict=True)
+            for i, value in {pair for pair in pairs if pair[1] is not None}:
+                self.labels[i].add(str(value))
+
+    def classes(self) -> list[str | None] | None:
+        """The class of each series, None for one without; None where one has several, or is alone."""
+        if self.columns.label is None or len(self.labels) < 2 or max(map(len, self.labels)) > 1:
+            return None
+        return [next(iter(found), None) for found in self.labels]
 
     def index(self, block: Block) -> np.ndarray:
         """The number of each row's series."""
@@ -104,6 +122,7 @@ class _Survey:
             self.last.append(np.iinfo(np.int64).min)
             self.rows.append(0)
             self.static.append({})
+            self.labels.append(set())
 
     def _read_static(self, name: str, block: Block, index: np.ndarray, table: Table) -> None:
         values = block.values[name]
@@ -213,7 +232,8 @@ class _Writer:
         columns = self.survey.columns
         for name in columns.targets:
             if np.isnan(self.values[:, self.varying.index(name)]).all():
-                raise UsageError(f"column {name!r} has no value in any row: wanted numbers to forecast")
+                wanted = "names of classes" if name == columns.label else "numbers to forecast"
+                raise UsageError(f"column {name!r} has no value in any row: wanted {wanted}")
         categories = {}
         for name, codes in self.survey.categories.items():
             kept = [value for value, code in codes.items() if name in columns.static or self.learnt[name][code]]
@@ -247,6 +267,12 @@ class _Writer:
 
     def _notes(self) -> list[str]:
         notes, missing = [], int((~self.filled).sum())
+        label = self.survey.columns.label
+        if label is not None:
+            unseen = [value for value, code in self.survey.categories[label].items() if not self.learnt[label][code]]
+            if unseen:
+                named = ", ".join(map(repr, unseen[:5])) + (", ..." if unseen[5:] else "")
+                notes.append(f"no training part has {label} {named}: windows of a class never seen count as wrong")
         if missing:
             first = int(np.argmin(self.filled))
             when = str(np.datetime64(int(self.times[first]), "s")).replace("T", " ")
@@ -254,8 +280,12 @@ class _Writer:
                 f"{missing:,} of {len(self.filled):,} steps have no row, the first at {when}: their values are missing"
             )
         if self.doubles:
+            times = "1 row has" if self.doubles == 1 else f"{self.doubles:,} rows have"
             notes.append(
-                f"{self.doubles:,} rows have the time of an earlier row of their series, the first is "
-                f"{self.first_double}: the earlier row counts"
+                f"{times} the time of an earlier row of its series, the first in {self.first_double}: the earlier row "
+                "counts"
             )
+        for j, name in enumerate(self.varying):
+            if np.isnan(self.values[:, j]).all():
+                notes.append(f"column {name!r} has no value in any row: it is read as missing")
         return notes

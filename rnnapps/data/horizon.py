@@ -47,7 +47,7 @@ def ends(panel: Panel, learnt: Layout, history: int, horizon: int) -> Ends:
     for one in panel.series:
         values = np.array(panel.values[one.start : one.start + one.length])
         for name in layout.varying:
-            _recode(values[:, panel.column(name)], name, panel, learnt)
+            recode(values[:, panel.column(name)], name, panel, learnt)
         there = np.flatnonzero(~np.isnan(values[:, :targets]).all(1))
         called = f"series {one.name!r}" if one.name else "the series"
         if not len(there):
@@ -75,7 +75,7 @@ def ends(panel: Panel, learnt: Layout, history: int, horizon: int) -> Ends:
     if layout.static:
         inputs["static"] = np.array(panel.static)
         for j, name in enumerate(layout.static):
-            _recode(inputs["static"][:, j], name, panel, learnt)
+            recode(inputs["static"][:, j], name, panel, learnt)
     names = [one.name for one in panel.series]
     return Ends(names, inputs, stamps[:, history:], stamps[:, :history])
 
@@ -94,7 +94,7 @@ def _times(panel: Panel, first: int, steps: np.ndarray) -> np.ndarray:
     return panel.grid.shifted(first, steps)
 
 
-def _recode(column: np.ndarray, name: str, panel: Panel, learnt: Layout) -> None:
+def recode(column: np.ndarray, name: str, panel: Panel, learnt: Layout) -> None:
     """Gives the codes of a categorical column, in place, the numbers that the model learnt."""
     if panel.layout.is_categorical(name):
         names = (panel.layout.categories or {})[name]

@@ -24,7 +24,7 @@ class Layout:
     """The columns of a panel, in the order of its array.
 
     Attributes:
-        targets, past, future: As in `Columns`.
+        targets, past, future: As in `Columns`; a categorical target is the label.
         static: The same in all rows of a series; kept once for each.
         categories: Names behind the codes 1, 2, ... of each categorical column; code 0 is a name never seen.
     """
@@ -156,7 +156,7 @@ def write(
     values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
     center, scale = (np.empty((len(series), values.shape[1]), np.float32) for _ in range(2))
     for i, one in enumerate(series):
-        center[i], scale[i] = _moments(values, one.start, one.start + one.train_end)
+        center[i], scale[i] = moments(values, [(one.start, one.start + one.train_end)])
     for j, name in enumerate(layout.varying):
         if layout.is_categorical(name):
             center[:, j], scale[:, j] = 0, 1
@@ -176,14 +176,32 @@ def cut(series: Series, validation_fraction: float, test_fraction: float) -> Ser
     return replace(series, train_end=series.length - test - validation, validation_end=series.length - test)
 
 
-def _moments(values: np.ndarray, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column over some rows, without what is missing, in two passes."""
+def deal(
+    series: Sequence[Series], labels: Sequence[str | None], validation_fraction: float, test_fraction: float, seed: int
+) -> list[Series]:
+    """The series with each whole in one part: of each class, about the same shares, by lot."""
+    found, rng = list(series), np.random.default_rng(seed)
+    for label in sorted(set(labels), key=str):
+        own = rng.permutation([i for i, other in enumerate(labels) if other == label])
+        test = round(len(own) * test_fraction)
+        held_out = test + round(len(own) * validation_fraction)
+        for place, i in enumerate(own.tolist()):
+            length = found[i].length
+            train_end, validation_end = length if place >= held_out else 0, length if place >= test else 0
+            found[i] = replace(found[i], train_end=train_end, validation_end=validation_end)
+    return found
+
+
+def moments(values: np.ndarray, rows: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column over ranges of rows, without what is missing, in two passes; a
+    deviation of 1 for a constant."""
     columns = values.shape[1]
+    blocks = [(start, min(start + _BLOCK, end)) for first, end in rows for start in range(first, end, _BLOCK)]
 
     def sums(function: Any) -> np.ndarray:
         total = np.zeros((2, columns))
-        for start in range(first, end, _BLOCK):
-            block = values[start : min(start + _BLOCK, end)].astype(np.float64)
+        for start, end in blocks:
+            block = values[start:end].astype(np.float64)
             there = ~np.isnan(block)
             total += np.where(there, function(np.where(there, block, 0.0)), 0.0).sum(0), there.sum(0)
         return total[0] / np.maximum(total[1], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,14 @@ import tensorflow as tf
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.errors import UsageError
 
-_Batch = tuple[dict[str, np.ndarray], np.ndarray]
+
+class Index(Protocol):
+    """Windows by number."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, numbers: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The inputs of these windows by name, and their targets."""
 
 
 def windows(
@@ -50,17 +58,6 @@ def windows(
         UsageError: No series of the part is long enough.
     """
     index = WindowIndex(panel, part, history, horizon, every)
-    per_epoch = -(-len(index) // batch_size)
-
-    def batches() -> Iterator[_Batch]:
-        now, order, of_epoch = position, np.empty(0, np.int64), -1
-        while epochs is None or now < epochs * per_epoch:
-            epoch, batch = divmod(now, per_epoch)
-            if epoch != of_epoch:
-                order, of_epoch = _order(len(index), seed, epoch), epoch
-            yield index.read(order[batch * batch_size : (batch + 1) * batch_size])
-            now += 1
-
     layout = panel.layout
     steps = history + horizon
     shapes = {
@@ -73,7 +70,25 @@ def windows(
     }
     inputs = {name: tf.TensorSpec((None, *shapes[name][0]), shapes[name][1]) for name in index.names}
     targets = tf.TensorSpec((None, horizon, len(layout.targets)), tf.float32)
-    return tf.data.Dataset.from_generator(batches, output_signature=(inputs, targets)).prefetch(2)
+    return batches(index, (inputs, targets), batch_size, seed, position, epochs)
+
+
+def batches(
+    index: Index, signature: Any, batch_size: int, seed: int | None, position: int, epochs: int | None
+) -> tf.data.Dataset:
+    """The windows of an index as a dataset; arguments as in `windows`."""
+    per_epoch = -(-len(index) // batch_size)
+
+    def generate() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        now, order, of_epoch = position, np.empty(0, np.int64), -1
+        while epochs is None or now < epochs * per_epoch:
+            epoch, batch = divmod(now, per_epoch)
+            if epoch != of_epoch:
+                order, of_epoch = _order(len(index), seed, epoch), epoch
+            yield index.read(order[batch * batch_size : (batch + 1) * batch_size])
+            now += 1
+
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
 
 
 def _order(count: int, seed: int | None, epoch: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 from rnnapps.data.table import Columns, Table
 from rnnapps.errors import UsageError
 
-DEFAULT_DATASET = "seattle_temperatures"
+DEFAULT_DATASET = "seattle_weather"
 _GZIP, _ZIP = b"\x1f\x8b", b"PK"
 
 
@@ -28,6 +28,7 @@ class Dataset:
         file: Of the package vega_datasets, which carries it; empty for what is downloaded.
         frequency: Of its steps; None: as its times say.
         validation_fraction, test_fraction: The usual split.
+        season: Steps of a season, where the times do not say.
         missing: What stands for a missing value.
         options: Of `pandas.read_csv`.
     """
@@ -38,6 +39,7 @@ class Dataset:
     frequency: str | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
+    season: int | None = None
     missing: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -86,6 +88,7 @@ DATASETS: dict[str, Dataset] = {
     "jena_weather": Dataset(
         "weather in Jena, every 10 minutes, 2020 (download, or --source DIR)",
         Columns(_WEATHER),
+        season=144,
         missing=("-9999", "-9999.0"),
         options={"header": None, "names": list(_WEATHER)},
     ),
@@ -97,6 +100,25 @@ DATASETS: dict[str, Dataset] = {
             past=("DEWP", "TEMP", "PRES", "Iws", "Is", "Ir", "cbwd"),
             categorical=("cbwd",),
         ),
+    ),
+    "ecg5000": Dataset(
+        "ECG5000: the classes of 500 heartbeats, --history 140 (download, or --source DIR)",
+        Columns(("class",), series="heartbeat", past=("value",), categorical=("class",)),
+        frequency="rows",
+        validation_fraction=0.2,
+        test_fraction=0.2,
+    ),
+    "mitdb_beats": Dataset(
+        "MIT-BIH record 100: the kinds of its heartbeats, --history 256 (download, or --source DIR)",
+        Columns(("beat",), past=("MLII", "V5"), categorical=("beat",)),
+        frequency="rows",
+        validation_fraction=0.2,
+        test_fraction=0.2,
+    ),
+    "mitdb_heart_rate": Dataset(
+        "MIT-BIH record 100: beats per minute, from beat to beat (download, or --source DIR)",
+        Columns(("heart_rate",)),
+        frequency="rows",
     ),
 }  # fmt: skip
 

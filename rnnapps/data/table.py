@@ -24,14 +24,15 @@ class Columns:
     """What the columns of a table are.
 
     Attributes:
-        targets: Numbers that are forecast.
+        targets: Numbers that are forecast; or the label alone, a categorical column that says the class of a row. None
+            only where a model reads `past` and is asked.
         time: The columns that together say when: one of dates, or numbers named year, month, day, hour...; empty where
             rows have no times.
         series: Names the series that a row belongs to; None where all rows are one.
         past: Known up to the forecast only.
         future: Known over the horizon too.
         static: The same in all rows of a series.
-        categorical: Those of `past`, `future` and `static` that hold names, and no numbers.
+        categorical: Those of the label, `past`, `future` and `static` that hold names, and no numbers.
     """
 
     targets: tuple[str, ...]
@@ -43,14 +44,20 @@ class Columns:
     categorical: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.targets:
+        if not self.targets and not self.past:
             raise UsageError("no --target: wanted the name of a column to forecast")
         roles = [*self.targets, *self.time, *([self.series] if self.series else [])]
         roles += [*self.past, *self.future, *self.static]
         if twice := next((name for name in roles if roles.count(name) > 1), None):
             raise UsageError(f"column {twice!r} was named twice: wanted one role for each column")
-        if stray := set(self.categorical) - {*self.past, *self.future, *self.static}:
+        label = self.targets if len(self.targets) == 1 else ()
+        if stray := set(self.categorical) - {*label, *self.past, *self.future, *self.static}:
             raise UsageError(f"--categorical {stray.pop()}: wanted a column of --past, --future or --static")
+
+    @property
+    def label(self) -> str | None:
+        """The column that says the class of a row; None where numbers are forecast."""
+        return next((name for name in self.targets if name in self.categorical), None)
 
     @property
     def all(self) -> list[str]:
@@ -103,13 +110,18 @@ class Table:
         self.columns: list[str] = self._header()
 
     def time_columns(self) -> tuple[str, ...]:
-        """The first column of dates; nothing where there is none."""
+        """The first column of dates, most of which can be read; nothing where there is none."""
         head = next(self._frames(self.columns, 100), pd.DataFrame())
         for name in self.columns:
             values = head[name].dropna()
-            if len(values) and not pd.api.types.is_numeric_dtype(values) and not _parse(values).isna().any():
+            if len(values) and not pd.api.types.is_numeric_dtype(values) and _parse(values).notna().mean() > 0.5:
                 return (name,)
         return ()
+
+    def numeric_columns(self) -> list[str]:
+        """The columns whose first values are numbers."""
+        head = next(self._frames(self.columns, 100), pd.DataFrame(columns=self.columns))
+        return [name for name in self.columns if pd.api.types.is_numeric_dtype(head[name])]
 
     def blocks(self, columns: Columns, rows: int = BLOCK_ROWS) -> Iterator[Block]:
         """Yields the rows in order.

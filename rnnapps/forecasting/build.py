@@ -15,6 +15,7 @@ from rnnapps.forecasting.config import Config
 from rnnapps.layers.windows import CYCLES
 from rnnapps.models.forecaster import Shape, forecaster
 from rnnapps.ops.heads import head
+from rnnapps.training.series_baselines import season
 
 DATA = "panel"
 
@@ -74,6 +75,13 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
     return Columns(targets, **given)
 
 
+def season_of(config: Config, panel: Panel) -> int:
+    """Steps of a season: as the config says, or the data set, or the time grid; 1 where there is none."""
+    known = dataset(config)
+    told = config.season or (known.season if known is not None else None)
+    return told or season(panel.grid.seconds, panel.grid.period or panel.grid.frequency)
+
+
 def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model:
     """The config's network for the windows of a panel, with the panel's scales in it."""
     layout = panel.layout
@@ -88,6 +96,7 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
     options = ("kind", "cell", "units", "layers", "segment", "dropout", "normalize", "seed")
     found, one = {name: getattr(config, name) for name in options}, head(config.head)
     locations = one.locations if config.linear and config.kind != "autoregressive" else ()
+    found["season"] = season_of(config, panel)
     network = forecaster(shape=shape, parameters=one.parameters, locations=locations, dtype=dtype, **found)
     _set_tables(network, panel)
     return network

@@ -44,7 +44,7 @@ class Config:
 
     dataset: str | None = None
     """Series to learn: seattle_temperatures, seattle_weather, stocks, etth1, etth2, jena_weather, beijing_pm25 or
-    mitdb_heart_rate; with classes, ecg5000 or mitdb_beats. Default: seattle_temperatures."""
+    mitdb_heart_rate; with classes, ecg5000 or mitdb_beats. Default: seattle_weather."""
     source: Path | None = None
     """Folder with a local copy of the data set, instead of a download."""
     csv: tuple[Path, ...] = ()
@@ -74,6 +74,9 @@ class Config:
     frequency: str | None = None
     """Time between rows: 10min, h, D, W, B, MS, QS, YS, or rows for rows without a regular time. Default: as the times
     say."""
+    season: int | None = None
+    """Steps of a season, of the forecast to beat and of --normalize season. Default: a day of hours, a week of days, a
+    year of months."""
     validation_fraction: float | None = None
     """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual."""
     test_fraction: float | None = None
@@ -85,9 +88,10 @@ class Config:
     """Steps that are forecast."""
     stride: int = 1
     """Steps between two windows of the training part; more than 1 makes an epoch of long series shorter."""
-    kind: Literal["segment", "direct", "attention", "autoregressive"] = "segment"
+    kind: Literal["auto", "segment", "direct", "attention", "autoregressive"] = "auto"
     """Network: segment reads and writes a few steps at once, each target alone; direct reads all columns step by step;
-    attention also reads what is known of the horizon step by step; autoregressive draws each step after the other."""
+    attention also reads what is known of the horizon step by step; autoregressive draws each step after the other. auto
+    is segment, or direct where there are past columns, several layers, or sizes that --segment does not divide."""
     cell: Literal["gru", "lstm", "simple_rnn"] = "gru"
     """Recurrent cell."""
     units: int = 128
@@ -98,8 +102,9 @@ class Config:
     """Steps of a segment; divides --history and --horizon."""
     dropout: float = 0.2
     """Probability of dropping a value before the last layer while training."""
-    normalize: Literal["series", "window", "last"] = "last"
-    """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero."""
+    normalize: Literal["series", "window", "last", "season"] = "last"
+    """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero,
+    season the mean of its last season."""
     calendar: bool = True
     """Read the time of the day, the week and the year, of those that the training part holds twice."""
     linear: bool = True
@@ -155,7 +160,7 @@ class Config:
         check_at_most_one(self, "target", "label")
         check_at_most_one(self, "dataset", "csv")
         check_at_most_one(self, "source", "csv")
-        for name in ("history", "horizon", "stride", "units", "segment", "batch_size"):
+        for name in ("history", "horizon", "season", "stride", "units", "segment", "batch_size"):
             check_range(self, name, 1)
         for name in ("weight_decay", "warmup_steps", "patience", "threads"):
             check_range(self, name, 0)
@@ -174,8 +179,8 @@ class Config:
             raise UsageError(f"--weight-decay with --optimizer {self.optimizer}: wanted --optimizer adamw")
         if self.label is None:
             self._check_forecast()
-        elif self.kind not in ("segment", "direct"):
-            raise UsageError(f"--kind {self.kind} with --label {self.label}: wanted segment or direct")
+        elif self.kind not in ("auto", "segment", "direct"):
+            raise UsageError(f"--kind {self.kind} with --label {self.label}: wanted auto")
         elif self.future:
             raise UsageError(f"--future {self.future[0]} with --label {self.label}: wanted --past, as no step is ahead")
 
@@ -202,19 +207,21 @@ PRESETS: dict[str, Config] = {
     "base": Config(preset="base", units=256, dropout=0.3, batch_size=128, minutes=5, patience=20),
     # SegRNN (Lin et al., 2023) at a size for a laptop.
     "long": Config(
-        preset="long", horizon=96, segment=24, units=256, dropout=0.5, calendar=False, head="mae", batch_size=256,
-        epochs=10,
+        preset="long", kind="segment", horizon=96, segment=24, units=256, dropout=0.5, calendar=False, head="mae",
+        batch_size=256, epochs=10,
     ),
     "probabilistic": Config(
         preset="probabilistic", kind="direct", cell="lstm", units=64, head="student_t", normalize="window", minutes=3,
     ),
     "covariates": Config(preset="covariates", kind="attention", units=64, batch_size=32, minutes=3, patience=10),
     "classes": Config(
-        preset="classes", units=64, segment=4, minutes=1, epochs=100, patience=10, validate_every=3.0,
+        preset="classes", units=64, segment=4, learning_rate=0.003, minutes=1, epochs=200, patience=10,
+        validate_every=3.0,
     ),
     # Seconds on any machine: for a first look, and for tests.
     "tiny": Config(
-        preset="tiny", history=12, horizon=6, segment=3, units=8, batch_size=16, epochs=1, validate_every=2.0,
+        preset="tiny", kind="segment", history=12, horizon=6, segment=3, units=8, batch_size=16, epochs=1,
+        validate_every=2.0,
     ),
 }  # fmt: skip
 

@@ -1,9 +1,10 @@
 """Forecasts of the steps after the end of series, from a run or from an exported model."""
 
+import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import pandas as pd
 from rnnapps import config as configs
 from rnnapps.data.horizon import Ends, ends
 from rnnapps.data.panel import Layout, Panel, has_times
+from rnnapps.data.series_sources import DATASETS, Dataset
 from rnnapps.errors import UsageError
 from rnnapps.files import write_whole
 from rnnapps.forecasting.build import DATA, dataset, prepare
 from rnnapps.forecasting.chart import draw
+from rnnapps.forecasting.classification import class_table
 from rnnapps.forecasting.config import SHIPPED_MODEL, Config, Predict
-from rnnapps.forecasting.forecast import Forecast
+from rnnapps.forecasting.goal import goal_of
 from rnnapps.ops.heads import LEVELS
 from rnnapps.serving.saved_model import as_arrays, load_endpoints, read_manifest, version_folder
 from rnnapps.training.run import Run
@@ -33,6 +36,7 @@ class _Source:
         layout: Of the columns that it learnt.
         frequency: Of its steps.
         endpoints: As `rnnapps.serving.series_endpoints` names them.
+        known: The data set that it learnt; None for the user's own files.
         panel: The series that it learnt; an export has none.
     """
 
@@ -40,6 +44,7 @@ class _Source:
     layout: Layout
     frequency: str
     endpoints: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]
+    known: Dataset | None
     panel: Panel | None = None
 
     @classmethod
@@ -47,37 +52,34 @@ class _Source:
         if options.run is not None:
             run = Run(options.run, DATA)
             config, panel = run.load_config(Config), Panel.open(run.data_path)
-            functions = Forecast(config, panel).endpoints(run).endpoints()
+            functions = goal_of(config, panel).endpoints(run).endpoints()
             asked = {name: as_arrays(function) for name, function in functions.items()}
-            return cls(config, panel.layout, panel.grid.frequency, asked, panel)
+            return cls(config, panel.layout, panel.grid.frequency, asked, dataset(config), panel)
         path = version_folder(options.model or configs.shipped_model(SHIPPED_MODEL))
         manifest = read_manifest(path, "forecasting")
         try:
             config = configs.from_dict(Config, manifest["config"], f"{path}/manifest.json")
             layout, frequency = Layout.from_dict(manifest["layout"]), manifest["data"]["frequency"]
+            known = DATASETS.get(manifest["data"]["learnt"])  # the config of an export names no files
         except (KeyError, TypeError) as error:
             raise UsageError(
                 f"--model {path} has a manifest.json without {error}: wanted an export as it was"
             ) from error
         functions = load_endpoints(path, "serving_default")
-        return cls(config, layout, frequency, {name: as_arrays(function) for name, function in functions.items()})
+        asked = {name: as_arrays(function) for name, function in functions.items()}
+        return cls(config, layout, frequency, asked, known)
 
 
 def predict(options: Predict) -> pd.DataFrame:
     """Prints and returns the forecasts after the end of each series: a row for each series, step and target."""
     source = _Source.of(options)
+    if source.config.label is not None:
+        return _classes(source, options)
     if options.samples and "paths" not in source.endpoints:
         raise UsageError(
             f"--samples {options.samples}: wanted a model of --kind autoregressive, which alone draws paths"
         )
-    if not options.csv and source.panel is None:
-        columns = ", ".join(source.layout.varying)
-        raise UsageError(
-            f"no --csv: wanted a file with the columns {columns}, from whose end an exported model goes on"
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        panel = _panel_of(options.csv, source, Path(scratch)) if options.csv else source.panel
-        assert panel is not None
+    with _panel(source, options) as panel:
         last = ends(panel, source.layout, source.config.history, source.config.horizon)
         with_times = has_times(panel)
     asked = {**last.inputs, "series": np.array(last.names, object)}
@@ -93,20 +95,49 @@ def predict(options: Predict) -> pd.DataFrame:
     return table
 
 
+@contextlib.contextmanager
+def _panel(source: _Source, options: Predict) -> Iterator[Panel]:
+    """The series to go on from: the user's files, or those that the run learnt."""
+    if not options.csv and source.panel is None:
+        columns = ", ".join(source.layout.varying if source.config.label is None else source.layout.past)
+        raise UsageError(
+            f"no --csv: wanted a file with the columns {columns}, from whose end an exported model goes on"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        panel = _panel_of(options.csv, source, Path(scratch)) if options.csv else source.panel
+        assert panel is not None
+        yield panel
+
+
+def _classes(source: _Source, options: Predict) -> pd.DataFrame:
+    """Prints and returns the class of the last window of each series, and the probability of each class."""
+    for name, value in (("samples", options.samples), ("plot", options.plot)):
+        if value:
+            raise UsageError(f"--{name} {value}: wanted a model that forecasts, and this one names classes")
+    with _panel(source, options) as panel:
+        table = class_table(panel, source.layout, source.config.history, source.endpoints["serving_default"])
+    if options.json:
+        for row in table.to_dict("records"):
+            print(json.dumps(row))
+    else:
+        _print(table, options)
+    return table
+
+
 def _panel_of(csv: tuple[Path, ...], source: _Source, scratch: Path) -> Panel:
     """The user's files in the layout that the model learnt."""
-    config, layout = source.config, source.layout
+    config, layout, known = source.config, source.layout, source.known
+    target = () if config.label else layout.targets
     asked = configs.replace(
-        config, csv=csv, dataset=None, source=None, target=layout.targets, past=layout.past, future=layout.future,
+        config, csv=csv, dataset=None, source=None, target=target, past=layout.past, future=layout.future,
         static=layout.static, categorical=tuple(layout.categories or ()), frequency=source.frequency,
         validation_fraction=0.0, test_fraction=0.0,
     )  # fmt: skip
-    known = dataset(config)
     if known is not None:
         asked = configs.replace(
             asked, time=asked.time or known.columns.time, series=asked.series or known.columns.series
         )
-    return prepare(asked, scratch)
+    return prepare(asked, scratch, may_lack_label=True)
 
 
 def _paths(source: _Source, asked: dict[str, np.ndarray], options: Predict) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
-from rnnapps.data.panel import Layout, Panel, has_times
+from rnnapps.data.panel import Panel, has_times
 from rnnapps.forecasting import prediction
 from rnnapps.forecasting.build import DATA, dataset, learnt, prepare
 from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
@@ -30,7 +30,8 @@ _LOCAL = {"run", "resume", "overwrite", "source", "csv", "data_dir"}  # options 
 # What the series in a run's folder, and the order of their windows, depend on.
 _FIXED = (
     "dataset", "source", "csv", "target", "label", "time", "series", "past", "future", "static", "categorical",
-    "missing", "frequency", "validation_fraction", "test_fraction", "history", "horizon", "stride", "batch_size", "seed",
+    "missing", "frequency", "validation_fraction", "test_fraction", "history", "horizon", "stride", "batch_size",
+    "seed",
 )  # fmt: skip
 
 
@@ -77,9 +78,14 @@ def _resolve(config: Config) -> Config:
     known = dataset(config)
     usual = (0.1, 0.2) if known is None else (known.validation_fraction, known.test_fraction)
     given = (config.validation_fraction, config.test_fraction)
+    past = config.past or (known.columns.past if known is not None else ())
+    read = (config.history, config.horizon) if config.label is None else (config.history,)
+    alone = config.label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
+    fits = alone and not any(steps % config.segment for steps in read)
     fractions = [value if value is not None else default for value, default in zip(given, usual, strict=True)]
     return configs.replace(
         config,
+        kind=("segment" if fits else "direct") if config.kind == "auto" else config.kind,
         validation_fraction=fractions[0],
         test_fraction=fractions[1],
         precision=runtime.precision(config.precision),
@@ -100,12 +106,26 @@ def _described(config: Config, panel: Panel) -> list[str]:
     rows = sum(one.length for one in panel.series)
     of = f"{len(panel.series)} series" if len(panel.series) > 1 else "one series"
     steps = f"steps of {panel.grid.frequency}" if has_times(panel) else "rows"
-    return [*panel.notes, f"{learnt(config)}: {rows:,} {steps} of {of}, {_counted(panel.layout)}"]
+    return [*panel.notes, *_left_out(config, panel), f"{learnt(config)}: {rows:,} {steps} of {of}, {_counted(panel)}"]
 
 
-def _counted(layout: Layout) -> str:
-    kinds = {name: len(getattr(layout, name)) for name in ("targets", "past", "future", "static")}
-    return ", ".join(f"{count} {name}" for name, count in kinds.items() if count)
+def _left_out(config: Config, panel: Panel) -> list[str]:
+    """A sentence for series that are too short to learn from."""
+    wanted = config.history + config.horizon
+    short = [one.name for one in panel.series if one.train_end < wanted] if config.label is None else []
+    if not short:
+        return []
+    named = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
+    return [
+        f"{len(short)} of {len(panel.series)} series have fewer than the {wanted} steps of a window in their training "
+        f"part, and nothing is learnt of them: {named}"
+    ]
+
+
+def _counted(panel: Panel) -> str:
+    kinds = {"target": "targets", "past column": "past", "future column": "future", "static column": "static"}
+    counts = {kind: len(getattr(panel.layout, name)) for kind, name in kinds.items()}
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count)
 
 
 def _loop(run: Run, goal: Goal, console: Console) -> Loop:

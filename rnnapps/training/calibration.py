@@ -25,7 +25,7 @@ def calibrate(network: keras.Model, head: Head, batches: tf.data.Dataset) -> np.
     Returns:
         `(horizon, targets, levels)`, for `rnnapps.forecasts.answers`; 0 where no value was there.
     """
-    ask, off = tf.function(lambda inputs: answers(network, head, inputs)), []
+    ask, off = tf.function(lambda inputs: answers(network, head, inputs), autograph=False), []
     for inputs, targets in batches:
         found = ask(inputs)
         said = found["quantiles"] if "quantiles" in found else found["mean"][..., tf.newaxis]

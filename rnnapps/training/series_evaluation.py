@@ -11,7 +11,7 @@ from rnnapps.data.panel import Panel
 from rnnapps.data.series import WindowIndex, windows
 from rnnapps.forecasts import answers
 from rnnapps.ops.heads import LEVELS, Head
-from rnnapps.training.series_baselines import Linear, drift, least_squares, persistence, season, seasonal_naive
+from rnnapps.training.series_baselines import Linear, drift, least_squares, persistence, seasonal_naive
 from rnnapps.training.series_scores import Scores
 
 _BATCH = 256
@@ -24,7 +24,7 @@ LINEAR = "linear model"
 
 def mean_loss(loss: Callable[..., tf.Tensor]) -> Callable[[Iterable[Any]], float]:
     """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value alike."""
-    compiled = tf.function(loss)
+    compiled = tf.function(loss, autograph=False)
 
     def mean(batches: Iterable[Any]) -> float:
         total = count = 0.0
@@ -53,39 +53,56 @@ def start_linear(network: keras.Model, batches: Iterable[Any]) -> None:
 
 def forecaster(network: keras.Model, head: Head, offsets: np.ndarray | None = None) -> Forecast:
     """A network as `compare` asks it; arguments as in `rnnapps.forecasts.answers`."""
-    ask = tf.function(lambda inputs: answers(network, head, inputs, offsets))
+    ask = tf.function(lambda inputs: answers(network, head, inputs, offsets), autograph=False)
     return lambda inputs: {name: tensor.numpy() for name, tensor in ask(inputs).items()}
 
 
 def compare(
-    forecasters: dict[str, Forecast], panel: Panel, part: str, history: int, horizon: int, every: int = 1
+    forecasters: dict[str, Forecast],
+    panel: Panel,
+    part: str,
+    history: int,
+    horizon: int,
+    length: int,
+    every: int = 1,
 ) -> dict[str, Scores]:
     """Scores of forecasters, and of all baselines, over the same windows.
 
     Args:
         forecasters: By name, `OURS` first: inputs of windows to `mean` and, if there are any, `quantiles`.
         panel, part, history, horizon, every: As in `rnnapps.data.series.windows`.
+        length: Steps of a season; 1 where there is none.
     """
     names = panel.layout.targets
-    length = season(panel.grid.seconds, panel.grid.period or panel.grid.frequency)
     unit, naive = panel.scale[:, : len(names)], _season_error(panel, length)
+    # The last season may begin before the window does.
+    reach = max(history, length)
+    if len(WindowIndex(panel, part, reach, horizon, every)) < len(WindowIndex(panel, part, history, horizon, every)):
+        reach = history
     linear = Linear().fit(_windows_of_training(panel, history, horizon))
     baselines: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"last value": persistence}
-    if 1 < length <= history:
+    if 1 < length <= reach:
         baselines[f"last season ({length} steps)"] = seasonal_naive(length)
     baselines["line through the window"] = drift
     found: dict[str, Scores] = {}
-    for inputs, targets in windows(panel, part, history, horizon, _BATCH, every=every).as_numpy_iterator():
-        series = inputs["series"]
+    for inputs, targets in windows(panel, part, reach, horizon, _BATCH, every=every).as_numpy_iterator():
+        series, before = inputs["series"], inputs["history"]
         shared = targets, unit[series], naive[series]
+        inputs = {name: _shortened(name, values, reach - history) for name, values in inputs.items()}
         said = {name: forecaster(inputs) for name, forecaster in forecasters.items()}
-        said |= {name: {"mean": baseline(inputs["history"], horizon)} for name, baseline in baselines.items()}
+        for name, baseline in baselines.items():
+            said[name] = {"mean": baseline(before if name.startswith("last season") else inputs["history"], horizon)}
         said[LINEAR] = {"mean": linear(inputs["history"], unit[series])}
         for name, one in said.items():
             if name not in found:
                 found[name] = Scores(horizon, names, LEVELS if "quantiles" in one else ())
             found[name].add(np.asarray(one["mean"]), *shared, one.get("quantiles"))
     return found
+
+
+def _shortened(name: str, values: np.ndarray, steps: int) -> np.ndarray:
+    """An input without its first steps, if it has any."""
+    return values if name in ("static", "series") else values[:, steps:]
 
 
 def verdict(found: dict[str, Scores], figure: str = "mae") -> str:

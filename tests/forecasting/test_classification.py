@@ -1,0 +1,205 @@
+"""Classes of series from the command line's point of view: train, evaluate, predict, export on small tables."""
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from elsewhere import HIDE
+
+from rnnapps import cli
+from rnnapps.data.gather import prepare
+from rnnapps.data.table import Table
+from rnnapps.errors import UsageError
+from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+from rnnapps.forecasting.build import columns
+
+TINY = dataclasses.replace(PRESETS["tiny"], label="kind", history=8, segment=2)
+ELSEWHERE = (
+    HIDE
+    + """
+import json, numpy as np, tensorflow as tf
+served = tf.saved_model.load(sys.argv[1]).signatures
+found = served["serving_default"](past=tf.constant(np.array(json.loads(sys.argv[2]), "float32")))
+print(json.dumps([[name.decode() for name in found["class"].numpy()], found["probabilities"].numpy().tolist()]))
+"""
+)
+
+
+def table(path, count=120, label=True, seed=0):
+    """Series of 8 rows that rise or fall, whatever their height, with a colour that says nothing."""
+    rng, lines = np.random.default_rng(seed), ["t,name,x,colour" + (",kind" if label else "")]
+    for s in range(count):
+        rises, height = s % 3 == 0, rng.normal(0, 2)
+        for i in range(8):
+            x = height + (1 if rises else -1) * i + rng.normal(0, 0.3)
+            kind = f",{'up' if rises else 'down'}" if i == 7 else ","
+            lines.append(f"2020-01-0{i + 1},n{s},{x:.3f},{'rgb'[rng.integers(3)]}" + (kind if label else ""))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def slopes(tmp_path_factory):
+    """A run on series that rise or fall."""
+    folder = tmp_path_factory.mktemp("slopes")
+    config = dataclasses.replace(
+        TINY, csv=(table(folder / "slopes.csv"),), series="name", past=("x", "colour"), categorical=("colour",),
+        run=folder / "run", epochs=40.0, learning_rate=0.01, validation_fraction=0.2,
+    )  # fmt: skip
+    train(config)
+    return config
+
+
+def test_it_learns_and_says_so(slopes, capsys):
+    found = evaluate(Evaluate(run=slopes.run))
+    printed = capsys.readouterr().out
+    assert list(found) == ["rnnapps", "majority class", "logistic regression"]
+    assert found["rnnapps"]["accuracy"] > 0.9 > found["majority class"]["accuracy"] + 0.2
+    assert found["rnnapps"]["windows"] == 24 and sum(map(sum, found["rnnapps"]["confusion"])) == 24
+    assert found["majority class"]["accuracy"] == pytest.approx(16 / 24)
+    for word in ("precision", "answered", "slopes.csv, test: ", "the best of the simple answers"):
+        assert word in printed
+    again = evaluate(Evaluate(run=slopes.run, json=True))
+    assert json.loads(capsys.readouterr().out) == found == again
+    figures = json.loads((slopes.run / "figures.json").read_text())
+    assert figures["test_macro_f1"] == found["rnnapps"]["macro_f1"] and figures["test_accuracy"] > 0.9
+    config = json.loads((slopes.run / "config.json").read_text())
+    assert config["label"] == "kind" and config["target"] == []
+
+
+def test_every_series_gets_a_class(slopes, tmp_path, capsys):
+    found = predict(Predict(run=slopes.run))
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(printed) == list(found) == ["series", "time", "class", "p_up", "p_down"]
+    assert found["series"].tolist() == [f"n{s}" for s in range(120)]
+    assert set(found["time"]) == {"2020-01-08 00:00:00"}
+    wanted = np.where(np.arange(120) % 3 == 0, "up", "down")
+    assert (found["class"] == wanted).mean() > 0.9
+    np.testing.assert_allclose(found["p_up"] + found["p_down"], 1, rtol=1e-5)
+    assert ((found["p_up"] > 0.5) == (found["class"] == "up")).all()
+    # A new file, which need not say the class.
+    for label in (True, False):
+        new = table(tmp_path / "new.csv", 9, label, seed=1)
+        found = predict(Predict(run=slopes.run, csv=(new,), json=True))
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line["class"] for line in lines] == found["class"].tolist() == wanted[:9].tolist()
+        assert set(lines[0]) == {"series", "time", "class", "p_up", "p_down"}
+
+
+def test_an_export_answers_as_the_run_does_without_the_package(slopes, tmp_path, capsys):
+    path = export(Export(run=slopes.run, output=tmp_path, name="slopes"))
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["classes"] == ["up", "down"] and manifest["layout"]["past"] == ["x", "colour"]
+    assert manifest["figures"]["test_macro_f1"] > 0.9
+    assert manifest["endpoints"]["serving_default"]["inputs"]["past"]["shape"] == [None, 8, 2]
+    new = table(tmp_path / "new.csv", 5, seed=2)
+    wanted = predict(Predict(run=slopes.run, csv=(new,)))
+    served = predict(Predict(model=path, csv=(new,)))
+    pd.testing.assert_frame_equal(served, wanted, rtol=1e-4)
+    codes = {name: code for code, name in enumerate(manifest["layout"]["categories"]["colour"], 1)}
+    rows = pd.read_csv(new)
+    past = np.stack([rows["x"], rows["colour"].map(codes)], -1).reshape(5, 8, 2)
+    command = [sys.executable, "-c", ELSEWHERE, str(path), json.dumps(past.tolist())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    names, probabilities = json.loads(done.stdout)
+    assert names == wanted["class"].tolist()
+    np.testing.assert_allclose(probabilities, wanted[["p_up", "p_down"]], rtol=1e-4)
+    capsys.readouterr()
+    with pytest.raises(UsageError, match="no --csv: wanted a file with the columns x, colour, from whose end"):
+        predict(Predict(model=path))
+
+
+def test_resume_is_bit_exact(slopes, tmp_path):
+    whole = dataclasses.replace(slopes, run=tmp_path / "whole", epochs=2.0, schedule="constant", test_fraction=0.0)
+    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=1.0)
+    train(whole)
+    train(half)
+    train(dataclasses.replace(half, epochs=2.0, resume=True))
+    one, other = (np.load(run / "checkpoints" / "last.npz") for run in (whole.run, half.run))
+    assert set(one.files) == set(other.files)
+    for name in one.files:
+        if name != "state.json":
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    with pytest.raises(UsageError, match="--label colour: the run to resume has kind"):
+        train(dataclasses.replace(half, label="colour", resume=True))
+
+
+def test_rows_of_one_series_with_classes_of_their_own(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    lines = ["y,z,kind"] + [f"{a},{b},{'' if i % 2 else 'ab'[int(a > 0)]}" for i, (a, b) in enumerate(zip(x, -x))]  # noqa: B905
+    lines[-1] = "1,1,new"
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(lines) + "\n")
+    config = dataclasses.replace(
+        TINY, csv=(path,), run=tmp_path / "run", epochs=20.0, stride=2, history=3, kind="direct", cell="lstm", layers=2,
+        learning_rate=0.01,
+    )  # fmt: skip
+    train(config)
+    assert "no training part has kind 'new'" in capsys.readouterr().err
+    found = evaluate(Evaluate(run=config.run, every=2))
+    assert found["rnnapps"]["accuracy"] > 0.8 and found["rnnapps"]["windows"] == 31
+    all_rows = evaluate(Evaluate(run=config.run))["rnnapps"]["confusion"]
+    assert sum(all_rows[2]) == 1  # of the class that was never seen
+    found = predict(Predict(run=config.run, output=tmp_path / "out.csv"))
+    assert found["time"].tolist() == [599] and list(found)[2:] == ["class", "p_b", "p_a"]
+
+
+def test_what_tells_a_class_is_all_other_numbers(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("t,a,b,name,kind,c\n2020-01-01,1,2,x,1,\n2020-01-02,1,2,x,2,3\n")
+    config = Config(csv=(path,), label="kind")
+    found = columns(config, None, Table(path))
+    assert found.targets == ("kind",) and found.past == ("a", "b", "c") and found.time == ("t",)
+    assert found.categorical == ("kind",) and found.label == "kind"
+    chosen = dataclasses.replace(config, past=("name", "b"), categorical=("name",))
+    assert columns(chosen, None, Table(path)).categorical == ("name", "kind")
+    (tmp_path / "panel").mkdir()
+    assert prepare([Table(path)], found, tmp_path / "panel").layout.targets == ("kind",)
+
+
+def test_the_data_sets_for_classes_have_a_label_of_their_own():
+    assert Config(dataset="ecg5000").label == "class" and Config(dataset="mitdb_beats").label == "beat"
+    assert Config(dataset="mitdb_beats", target=("V5",)).label is None and Config().label is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--target", "y", "--label", "kind"], "--target and --label were given together: wanted only one of them"),
+        (["--label", "sort"], "has no column 'sort'"),
+        (["--label", "same"], "--label same has one class, 'a' in the training part: wanted two classes or more"),
+        (["--label", "none"], "column 'none' has no value in any row: wanted names of classes"),
+        (["--label", "y"], "--label y has 1,400 different values: wanted at most 1,000 classes, or --target"),
+        (["--label", "kind", "--future", "y"], "--future y with --label kind: wanted --past"),
+        (["--label", "kind", "--kind", "attention"], "--kind attention with --label kind: wanted auto"),
+        (["--label", "kind", "--past", "kind"], "column 'kind' was named twice"),
+        (["--label", "kind", "--past", "same"], "row 1: 'same' holds 'a', wanted a number, or --categorical"),
+    ],
+)
+def test_one_sentence_for_what_is_amiss(arguments, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{i + 0.5},{'ab'[i % 2]},a," for i in range(2000)]
+    (tmp_path / "x.csv").write_text("y,kind,same,none\n" + "\n".join(lines) + "\n")
+    monkeypatch.setattr("rnnapps.runtime.configure", lambda threads: None)
+    status = cli.main("rnnapps.forecasting", ["train", "--csv", "x.csv", *arguments])
+    told = capsys.readouterr().err.strip().splitlines()
+    assert status == 2 and sentence in told[-1], told
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_what_a_run_of_classes_does_not_do(slopes):
+    for options, sentence in (
+        (Predict(run=slopes.run, samples=3), "--samples 3: wanted a model that forecasts"),
+        (Predict(run=slopes.run, plot="x.png"), "--plot x.png: wanted a model that forecasts"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            predict(options)
+    with pytest.raises(UsageError, match="--by-step with .*, which learnt classes: wanted a run that forecasts"):
+        evaluate(Evaluate(run=slopes.run, by_step=True))
