@@ -39,30 +39,30 @@ def answers(
     Args:
         network, head, inputs: As in `loss`.
         offsets: `(horizon, targets, levels)`, as `rnnapps.training.calibration` measures them: added to the
-            quantiles, in units of the series. None: the head's quantiles as they are.
+            quantiles, in units of the window's scale. None: the head's quantiles as they are.
         num_paths: Of a network that draws paths: how many.
 
     Returns:
-        `mean (batch, horizon, targets)`, `unit (batch, targets)`, and, if the head or `offsets` know of any
+        `mean (batch, horizon, targets)`, `scale (batch, targets)`, and, if the head or `offsets` know of any
         uncertainty, `quantiles (batch, horizon, targets, levels)` at `LEVELS`, never crossing.
     """
     if is_autoregressive(network):
         seed = tf.zeros(tf.shape(inputs["series"]), tf.int32)
         assert isinstance(head, DistributionHead)
         drawn = paths(network, head, inputs, seed, num_paths)
-        mean, unit = drawn["mean"], drawn["unit"]
+        mean, scale = drawn["mean"], drawn["scale"]
         quantiles: tf.Tensor | None = _quantiles_of(drawn["paths"])
     else:
         outputs = run(network, inputs)
-        center, scale, unit = (outputs[name][:, tf.newaxis] for name in ("center", "scale", "unit"))
-        mean, unit = head.mean(outputs["raw"], center, scale), outputs["unit"]
-        quantiles = head.quantiles(outputs["raw"], center, scale, LEVELS)
+        scale = outputs["scale"]
+        unscaling = outputs["raw"], outputs["center"][:, tf.newaxis], scale[:, tf.newaxis]
+        mean, quantiles = head.mean(*unscaling), head.quantiles(*unscaling, LEVELS)
     if offsets is not None:
         moved = mean[..., tf.newaxis] if quantiles is None else quantiles
-        quantiles = tf.sort(moved + unit[:, tf.newaxis, :, tf.newaxis] * tf.constant(offsets, mean.dtype), axis=-1)
+        quantiles = tf.sort(moved + scale[:, tf.newaxis, :, tf.newaxis] * tf.constant(offsets, mean.dtype), axis=-1)
         if head.is_count:
             quantiles = tf.maximum(tf.round(quantiles), 0)
-    found = {"mean": mean, "unit": unit}
+    found = {"mean": mean, "scale": scale}
     return found if quantiles is None else {**found, "quantiles": quantiles}
 
 
@@ -80,7 +80,7 @@ def paths(network: keras.Model, head: DistributionHead, inputs: Inputs, seed: tf
 
     Returns:
         `paths (batch, count, horizon, targets)`, `mean (batch, horizon, targets)`, the mean over the paths of each
-        distribution's own, and `unit (batch, targets)`.
+        distribution's own, and `scale (batch, targets)`.
     """
     read, core = _reader(network), network.get_layer("core")
     horizon, targets, parameters = network.output["raw"].shape[1:]
@@ -117,7 +117,7 @@ def paths(network: keras.Model, head: DistributionHead, inputs: Inputs, seed: tf
     return {
         "paths": tf.transpose(drawn, (1, 2, 0, 3)),
         "mean": tf.transpose(tf.reduce_mean(means, 2), (1, 0, 2)),
-        "unit": found["unit"],
+        "scale": found["scale"],
     }
 
 
@@ -134,7 +134,7 @@ def is_autoregressive(network: keras.Model) -> bool:
 def _reader(network: keras.Model) -> keras.Model:
     """What the network reads before its first recurrent layer, without the values of the horizon."""
     inputs = {name: tensor for name, tensor in network.input.items() if name != "ahead"}
-    outputs = {name: network.output[name] for name in ("center", "scale", "unit")}
+    outputs = {name: network.output[name] for name in ("center", "scale")}
     names = {layer.name for layer in network.layers}
     outputs |= {name: network.get_layer(name).output for name in ("previous", "known") if name in names}
     return keras.Model(inputs, outputs)

@@ -96,7 +96,6 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
     options = ("kind", "cell", "units", "layers", "segment", "dropout", "normalize", "seed")
     found, one = {name: getattr(config, name) for name in options}, head(config.head)
     locations = one.locations if config.linear and config.kind != "autoregressive" else ()
-    found["season"] = season_of(config, panel)
     network = forecaster(shape=shape, parameters=one.parameters, locations=locations, dtype=dtype, **found)
     _set_tables(network, panel)
     return network

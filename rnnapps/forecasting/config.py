@@ -75,7 +75,7 @@ class Config:
     """Time between rows: 10min, h, D, W, B, MS, QS, YS, or rows for rows without a regular time. Default: as the times
     say."""
     season: int | None = None
-    """Steps of a season, of the forecast to beat and of --normalize season. Default: a day of hours, a week of days, a
+    """Steps of a season, of the seasonal forecast to beat. Default: a day of hours, a week of days, a
     year of months."""
     validation_fraction: float | None = None
     """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual."""
@@ -102,9 +102,8 @@ class Config:
     """Steps of a segment; divides --history and --horizon."""
     dropout: float = 0.2
     """Probability of dropping a value before the last layer while training."""
-    normalize: Literal["series", "window", "last", "season"] = "last"
-    """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero,
-    season the mean of its last season."""
+    normalize: Literal["series", "window", "last"] = "last"
+    """What a window is scaled by: mean and deviation of its series, or of itself; last takes its last value as zero."""
     calendar: bool = True
     """Read the time of the day, the week and the year, of those that the training part holds twice."""
     linear: bool = True
@@ -207,16 +206,16 @@ PRESETS: dict[str, Config] = {
     "base": Config(preset="base", units=256, dropout=0.3, batch_size=128, minutes=5, patience=20),
     # SegRNN (Lin et al., 2023) at a size for a laptop.
     "long": Config(
-        preset="long", kind="segment", horizon=96, segment=24, units=256, dropout=0.5, calendar=False, head="mae",
-        batch_size=256, epochs=10,
+        preset="long", kind="segment", horizon=96, segment=24, units=256, dropout=0.5, calendar=False, linear=False,
+        head="huber", batch_size=256, epochs=20, average=0.99,
     ),
     "probabilistic": Config(
         preset="probabilistic", kind="direct", cell="lstm", units=64, head="student_t", normalize="window", minutes=3,
     ),
     "covariates": Config(preset="covariates", kind="attention", units=64, batch_size=32, minutes=3, patience=10),
     "classes": Config(
-        preset="classes", units=64, segment=4, learning_rate=0.003, minutes=1, epochs=200, patience=10,
-        validate_every=3.0,
+        preset="classes", units=64, segment=4, dropout=0.3, learning_rate=0.003, average=0.98, minutes=1, epochs=200,
+        patience=10, validate_every=3.0,
     ),
     # Seconds on any machine: for a first look, and for tests.
     "tiny": Config(

@@ -7,7 +7,7 @@ from keras import ops
 
 from rnnapps.cells.cell import register
 
-NORMALIZATIONS = ("series", "window", "last", "season")
+NORMALIZATIONS = ("series", "window", "last")
 _SMALL = 1e-5
 CYCLES = {"day": 86_400, "week": 7 * 86_400, "year": 31_556_952}  # seconds; of a mean Gregorian year
 _MONDAY = 4 * 86_400  # 1970-01-01 was a Thursday
@@ -22,8 +22,7 @@ class WindowScaler(keras.layers.Layer):
         normalize: Where center and scale come from. "series": mean and standard deviation of the series' training part,
             from the tables. "window": of the window itself (reversible instance normalisation, Kim et al., 2022,
             https://openreview.net/forum?id=cGDAkQo1C0p, without its learnt gain). "last": the window's last value, and
-            the scale of the series. "season": the mean of the window's last `season` steps, and that scale.
-        season: Steps, for "season".
+            the scale of the series.
 
     Call arguments:
         inputs: `(batch, steps, columns)`, NaN where missing.
@@ -37,11 +36,11 @@ class WindowScaler(keras.layers.Layer):
     Weights, not trained: `center (num_series, columns)`, `scale (num_series, columns)`.
     """
 
-    def __init__(self, num_series, normalize="series", season=1, **kwargs):
+    def __init__(self, num_series, normalize="series", **kwargs):
         super().__init__(**kwargs)
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize of {self.name} must be one of {', '.join(NORMALIZATIONS)}, not {normalize!r}")
-        self.num_series, self.normalize, self.season = num_series, normalize, season
+        self.num_series, self.normalize = num_series, normalize
 
     def build(self, inputs_shape, series_shape=None):
         shape = self.num_series, inputs_shape[-1]
@@ -66,12 +65,8 @@ class WindowScaler(keras.layers.Layer):
         scale = unit
         if self.normalize == "window":
             center, scale = mean, deviation
-        elif self.normalize in ("last", "season"):
+        elif self.normalize == "last":
             center = _last(values, observed, center)
-        if self.normalize == "season":
-            recent = observed[:, -self.season :]
-            count, total = ops.sum(recent, axis=1), ops.sum(recent * values[:, -self.season :], axis=1)
-            center = ops.where(count > 0, total / ops.maximum(count, 1.0), center)
         scaled = observed * (values - center[:, None]) / scale[:, None]
         return scaled, observed, center, scale, unit
 
@@ -80,8 +75,7 @@ class WindowScaler(keras.layers.Layer):
         return inputs_shape, inputs_shape, each, each, each
 
     def get_config(self):
-        own = {"num_series": self.num_series, "normalize": self.normalize, "season": self.season}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "num_series": self.num_series, "normalize": self.normalize}
 
 
 def _moments(values, observed):

@@ -29,7 +29,6 @@ def forecaster(
     segment: int = 24,
     dropout: float = 0.0,
     normalize: str = "last",
-    season: int = 1,
     locations: Sequence[int] = (),
     seed: int = 0,
     dtype: str = "float32",
@@ -51,7 +50,7 @@ def forecaster(
         layers: Recurrent layers; "segment" has one.
         segment: Steps of a segment; it divides history and horizon.
         dropout: Probability of dropping a value before the last layer, and between recurrent layers.
-        normalize, season: As in `WindowScaler`.
+        normalize: As in `WindowScaler`.
         locations: Those of the numbers, by place, that say where a value lies. To each of them a linear map from the
             scaled window to the horizon is added, the layer "linear", which starts at zero, as then does what the
             network adds. Not for "autoregressive".
@@ -74,7 +73,7 @@ def forecaster(
     inputs = window_inputs(shape)
     if kind == "autoregressive":
         inputs["ahead"] = keras.Input((shape.horizon, shape.targets), name="ahead")
-    scaler = WindowScaler(shape.num_series, normalize, season, dtype="float32", name="targets")
+    scaler = WindowScaler(shape.num_series, normalize, dtype="float32", name="targets")
     scaled, observed, center, scale, unit = scaler(inputs["history"], inputs["series"])
     net = Net(
         shape,

@@ -88,7 +88,7 @@ def _serving_default(
     def forecast(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The horizon after each history. Rows of a batch do not change each other's forecast."""
         found = forecasts.answers(network, head, _numbered(inputs, table), offsets)
-        del found["unit"]
+        del found["scale"]
         if "future" not in inputs:
             return found
         # A forecast that is made without what it has to know would look like any other.

@@ -11,10 +11,10 @@ from rnnapps.ops.heads import LEVELS, Head
 def calibrate(network: keras.Model, head: Head, batches: tf.data.Dataset) -> np.ndarray:
     """Measures how far quantiles have to move to hold on windows that training has not learnt (split conformal).
 
-    For each step, target and level q: the q-quantile of `(value - forecast of level q) / unit` over the windows, which
-    is what, added, leaves the share q of the values below; counted so that a new value exchangeable with these is below
-    an upper level with at least that probability, and above a lower one likewise. A head without quantiles gets them
-    around its mean.
+    For each step, target and level q: the q-quantile over the windows of (value - forecast of level q) / scale of the
+    window, which, added, leaves the share q of the values below. It is counted so that a new value exchangeable with
+    these is below an upper level with at least that probability, and above a lower one likewise. A head without
+    quantiles gets them around its mean.
 
     Romano et al., 2019, https://arxiv.org/abs/1905.03222 (the two tails apart); Vovk et al., 2005.
 
@@ -29,7 +29,7 @@ def calibrate(network: keras.Model, head: Head, batches: tf.data.Dataset) -> np.
     for inputs, targets in batches:
         found = ask(inputs)
         said = found["quantiles"] if "quantiles" in found else found["mean"][..., tf.newaxis]
-        error = (targets[..., tf.newaxis] - said) / found["unit"][:, tf.newaxis, :, tf.newaxis]
+        error = (targets[..., tf.newaxis] - said) / found["scale"][:, tf.newaxis, :, tf.newaxis]
         off.append(error.numpy())
     errors = np.sort(np.concatenate(off), axis=0)  # what is missing goes to the end
     count = (~np.isnan(errors)).sum(0)

@@ -20,17 +20,16 @@ WINDOWS = np.array(
 SERIES = np.array([1, 0, -1], "int32")
 CENTERS, SCALES = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[2.0, 3.0], [4.0, 5.0]])
 LAST = [[3.0, 20.0], [5.0, 2.0], [1.0, 1e6]]  # of the second window's second column there is none: that of the series
-LAST_TWO = [[3.0, 25.0], [5.0, 2.0], [0.0, 1e6]]
 
 
 def scaler(normalize="series"):
-    layer = WindowScaler(2, normalize, season=2)
+    layer = WindowScaler(2, normalize)
     layer.build(WINDOWS.shape)
     layer.set_tables(CENTERS, SCALES)
     return layer
 
 
-@pytest.mark.parametrize("normalize", ["series", "window", "last", "season"])
+@pytest.mark.parametrize("normalize", ["series", "window", "last"])
 def test_scaling(normalize):
     scaled, observed, center, scale, unit = (np.array(t) for t in scaler(normalize)(WINDOWS, SERIES))
     there = ~np.isnan(WINDOWS)
@@ -39,7 +38,7 @@ def test_scaling(normalize):
     deviations = np.array([[np.sqrt(2 / 3), np.sqrt(200 / 3)], [1.0, 1.0], [1.0, 1.0]])
     units = np.array([SCALES[1], SCALES[0], deviations[2]])
     of_series = [CENTERS[1], CENTERS[0], of_windows[2]]
-    wanted_center = {"series": of_series, "window": of_windows, "last": LAST, "season": LAST_TWO}[normalize]
+    wanted_center = {"series": of_series, "window": of_windows, "last": LAST}[normalize]
     wanted_scale = deviations if normalize == "window" else units
     np.testing.assert_allclose(center, wanted_center, rtol=1e-6)
     np.testing.assert_allclose(scale, wanted_scale, rtol=1e-6)
@@ -50,14 +49,14 @@ def test_scaling(normalize):
 
 def test_tables_and_options_survive_saving(tmp_path):
     inputs = keras.Input((4, 2)), keras.Input((), dtype="int32")
-    layer = scaler("season")
+    layer = scaler("last")
     model = keras.Model(inputs, layer(*inputs))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     for one, other in zip(loaded([WINDOWS, SERIES]), layer(WINDOWS, SERIES), strict=True):
         np.testing.assert_array_equal(one, other)
     assert layer.trainable_weights == []
-    with pytest.raises(ValueError, match="normalize of .* must be one of series, window, last, season, not 'mean'"):
+    with pytest.raises(ValueError, match="normalize of .* must be one of series, window, last, not 'mean'"):
         WindowScaler(1, "mean")
 
 
