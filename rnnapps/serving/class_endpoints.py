@@ -28,7 +28,8 @@ class ClassEndpoints(tf.Module):
 
     def __init__(self, network: keras.Model, classes: Sequence[str]):
         super().__init__(name="class_endpoints")
-        self.network = network
+        # A saved module restores the variables that it holds; Keras' own, if the model were held, would hide them.
+        self.model_variables = [variable.value for variable in network.variables]
         self._inputs = {
             name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
             for name, tensor in network.input.items()

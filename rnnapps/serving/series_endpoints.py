@@ -42,7 +42,8 @@ class SeriesEndpoints(tf.Module):
 
     def __init__(self, network: keras.Model, head: Head, series: Sequence[str], offsets: np.ndarray | None = None):
         super().__init__(name="series_endpoints")
-        self.network = network
+        # A saved module restores the variables that it holds; Keras' own, if the model were held, would hide them.
+        self.model_variables = [variable.value for variable in network.variables]
         rows = tf.lookup.KeyValueTensorInitializer(tf.constant(list(series)), tf.range(len(series), dtype=tf.int64))
         self.table = tf.lookup.StaticHashTable(rows, default_value=-1)
         self._inputs = {

@@ -151,7 +151,7 @@ def test_rows_go_to_their_series_and_step(tmp_path, rows, monkeypatch):
     np.testing.assert_array_equal(panel.static, [[7], [3]])
     assert len(panel.notes) == 2
     assert "1 of 8 steps have no row, the first at 2020-01-03" in panel.notes[0]
-    assert "1 rows have the time of an earlier row" in panel.notes[1] and "row 6" in panel.notes[1]
+    assert "1 row has the time of an earlier row" in panel.notes[1] and "row 6" in panel.notes[1]
     again = Panel.open(panel.folder)
     np.testing.assert_array_equal(again.values, panel.values)
     assert again.layout == panel.layout and again.series == panel.series

@@ -23,7 +23,7 @@ def test_figures_of_points_by_hand():
     parts = [windows(), windows(4)]
     for part in parts:
         scores.add(*part)
-    errors, scaled, seasonal, symmetric = [], [], [], []
+    errors, scaled, seasonal, symmetric, relative = [], [], [], [], []
     for forecast, came, unit, naive in parts:
         for w, h, t in np.argwhere(~np.isnan(came)):
             if h == 1 and t == 0:
@@ -31,6 +31,7 @@ def test_figures_of_points_by_hand():
                 errors.append(error)
                 scaled.append(error / unit[w, t])
                 seasonal.append(abs(error) / naive[w, t])
+                relative.append(100 * abs(error) / abs(came[w, h, t]))
                 symmetric.append(200 * abs(error) / (abs(came[w, h, t]) + abs(forecast[w, h, t])))
     found = scores.figures(slice(1, 2), "a")
     assert found["values"] == len(errors)
@@ -40,9 +41,16 @@ def test_figures_of_points_by_hand():
     assert found["mae"] == pytest.approx(np.mean(np.abs(scaled)))
     assert found["MASE"] == pytest.approx(np.mean(seasonal))
     assert found["sMAPE"] == pytest.approx(np.mean(symmetric))
+    assert found["MAPE"] == pytest.approx(np.mean(relative))
     assert "CRPS" not in found
     both = scores.figures()
     assert both["values"] == sum((~np.isnan(came)).sum() for _, came, *_ in parts)
+
+
+def test_a_value_of_zero_has_no_relative_error():
+    scores, ones = Scores(1, ["a"]), np.ones((3, 1))
+    scores.add(np.full((3, 1, 1), 3.0), np.array([[[0.0]], [[2.0]], [[NAN]]]), ones, ones)
+    assert scores.figures()["MAPE"] == pytest.approx(50)
 
 
 def test_quantiles_of_a_known_distribution():
