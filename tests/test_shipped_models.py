@@ -5,15 +5,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 
 from rnnapps.config import shipped_models
+from rnnapps.forecasting.config import Predict as ForecastOptions
+from rnnapps.forecasting.task import predict as forecast
 from rnnapps.serving.capi import run_in_c_api
 from rnnapps.serving.text_model import TextModel
 from rnnapps.text_generation.config import Predict
 from rnnapps.text_generation.task import predict
 
-SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "text" / "tinyshakespeare.txt"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHAKESPEARE, ETTH1 = SHARED / "text" / "tinyshakespeare.txt", SHARED / "timeseries" / "ett" / "ETTh1.csv"
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "shakespeare_large"])
@@ -47,6 +52,66 @@ def test_shakespeare_answers_in_the_c_api():
     (answer,) = run_in_c_api(folder, [("serving_default", request)])
     (text,) = predict(Predict(prompt="ROMEO:", length=50, seed=3, temperature=0.8))
     assert answer["text"][0].decode() == text
+
+
+def test_etth1_is_shipped_and_small():
+    folder = shipped_models()["etth1"]
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    manifest = json.loads(text)
+    assert manifest["layout"]["targets"] == ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+    assert manifest["figures"]["test_mse"] < 0.375 and manifest["figures"]["test_mae"] < 0.398
+    assert (manifest["config"]["history"], manifest["config"]["horizon"]) == (96, 96)
+    assert '"/' not in text, "a path of some machine"
+
+
+def hours(count):
+    """A made-up transformer: loads that follow the day, in the columns' usual sizes."""
+    t = np.arange(count)[:, None]
+    size, level = np.array([9.0, 2.0, 8.0, 1.0, 1.0, 0.4, 3.0]), np.array([7.0, 2.0, 4.0, 1.0, 3.0, 1.0, 13.0])
+    noise = np.random.default_rng(0).normal(size=(count, 7))
+    return level + size * (np.sin(2 * np.pi * t / 24) + 0.1 * noise)
+
+
+def test_etth1_forecasts_what_goes_on_every_day(tmp_path):
+    values, names = hours(300), ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+    table = pd.DataFrame(values[:204], columns=names)
+    table.insert(0, "date", pd.date_range("2020-01-01", periods=204, freq="h"))
+    table.to_csv(tmp_path / "x.csv", index=False)
+    found = forecast(ForecastOptions(csv=(tmp_path / "x.csv",), output=tmp_path / "out.csv"))
+    mean = found["mean"].to_numpy().reshape(96, 7)
+    error = np.abs(mean - values[204:]).mean(0) / values.std(0)
+    assert error.max() < 0.35, error  # the mean would be wrong by 0.9
+    inside = (found["q0.05"] <= values[204:].ravel()) & (values[204:].ravel() <= found["q0.95"])
+    assert inside.mean() > 0.8
+    if sys.platform.startswith("linux"):
+        asked = {"history": values[None, 108:204].astype("float32"), "series": np.array([b""], object)}
+        (answer,) = run_in_c_api(shipped_models()["etth1"], [("serving_default", asked)])
+        np.testing.assert_allclose(answer["mean"][0], mean, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ETTH1.exists(), reason="no copy of ETTh1 here")
+def test_etth1_scores_what_its_manifest_says():
+    """All windows of the standard test part, scaled by the training part, without the package's own evaluation."""
+    folder = shipped_models()["etth1"]
+    figures = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["figures"]
+    values = pd.read_csv(ETTH1, index_col=0).to_numpy()[:14_400]
+    unit, ask = values[:8640].std(0), tf.saved_model.load(str(folder)).signatures["serving_default"]
+    squared, absolute, inside = [], [], []
+    for first in range(11_520, 14_400 - 96 + 1, 128):
+        origins = np.arange(first, min(first + 128, 14_400 - 96 + 1))
+        windows = values[origins[:, None] + np.arange(-96, 96)]
+        answer = ask(history=tf.constant(windows[:, :96], tf.float32), series=tf.fill([len(origins)], ""))
+        error = (windows[:, 96:] - answer["mean"].numpy()) / unit
+        low, high = answer["quantiles"].numpy()[..., 1], answer["quantiles"].numpy()[..., 7]
+        squared.append((error**2).mean((1, 2)))
+        absolute.append(np.abs(error).mean((1, 2)))
+        inside.append(((low <= windows[:, 96:]) & (windows[:, 96:] <= high)).mean((1, 2)))
+    assert sum(map(len, squared)) == 2785
+    assert np.concatenate(squared).mean() == pytest.approx(figures["test_mse"], abs=1e-4)
+    assert np.concatenate(absolute).mean() == pytest.approx(figures["test_mae"], abs=1e-4)
+    assert np.concatenate(inside).mean() == pytest.approx(figures["test_coverage_90"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "shakespeare_large"])

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class _Source:
     config: Config
     layout: Layout
     frequency: str
-    endpoints: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]
+    endpoints: dict[str, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]]
     known: Dataset | None
     panel: Panel | None = None
 

@@ -58,16 +58,22 @@ class Endpoint:
 
     def __init__(self, function: Any, owner: Any):
         self.function, self._owner = function, owner
+        self.input_signature = [function.structured_input_signature[1]]
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         return self.function(**inputs)
 
 
-def as_arrays(endpoint: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]) -> Callable[..., dict[str, np.ndarray]]:
-    """An endpoint that takes and gives arrays."""
+def as_arrays(endpoint: Any) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """An endpoint that takes and gives arrays, and of its inputs those that it knows.
+
+    Args:
+        endpoint: An `Endpoint`, or a `tf.function` of a dict with its input signature.
+    """
+    names = endpoint.input_signature[0]
 
     def ask(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = endpoint({name: tf.constant(value) for name, value in inputs.items()})
+        found = endpoint({name: tf.constant(inputs[name]) for name in names})
         return {name: tensor.numpy() for name, tensor in found.items()}
 
     return ask

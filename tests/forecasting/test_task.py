@@ -156,6 +156,88 @@ def test_every_kind_of_column(kind, tmp_path):
         predict(Predict(run=config.run, csv=(shorter,)))
 
 
+def wave(path, days=200, size=1.0, base=0.0):
+    rng = np.random.default_rng(0)
+    values = base + size * (np.sin(2 * np.pi * np.arange(days) / 12) + 0.05 * rng.normal(size=days))
+    path.write_text("y\n" + "\n".join(f"{value:.6f}" for value in values) + "\n")
+    return path
+
+
+@pytest.mark.rotating
+@pytest.mark.parametrize("kind", ["segment", "direct", "attention", "autoregressive"])
+def test_a_sine_is_learnt(kind, tmp_path):
+    """From random weights, without the linear start that would know it already."""
+    config = dataclasses.replace(
+        TINY, csv=(wave(tmp_path / "x.csv"),), target=("y",), kind=kind, units=16, linear=False, epochs=60.0,
+        dropout=0.0, learning_rate=0.01, head="normal", run=tmp_path / "run", normalize="series",
+    )  # fmt: skip
+    train(config)
+    found = evaluate(Evaluate(run=config.run, every=4))
+    assert found["rnnapps"]["MAE"] < 0.15 < 0.4 < found["last value"]["MAE"]
+
+
+def test_units_of_the_series_go_in_and_come_out(tmp_path):
+    """The same series in other units: the same forecasts in those units."""
+    found = []
+    for name, size, base in (("a", 1.0, 0.0), ("b", 1000.0, -5e4)):
+        path = wave(tmp_path / f"{name}.csv", size=size, base=base)
+        config = dataclasses.replace(TINY, csv=(path,), target=("y",), run=tmp_path / name, epochs=4.0)
+        train(config)
+        table = predict(Predict(run=config.run, output=tmp_path / "out.csv")).filter(regex="mean|q")
+        found.append((table.to_numpy() - base) / size)
+        assert evaluate(Evaluate(run=config.run))["rnnapps"]["mae"] < 1
+    np.testing.assert_allclose(found[1], found[0], atol=0.01)
+
+
+def test_paths_and_bands_from_a_run_and_from_its_export(tmp_path, capsys):
+    """An autoregressive network draws paths; a network of one number has bands all the same."""
+    path = wave(tmp_path / "x.csv")
+    config = dataclasses.replace(
+        TINY, csv=(path,), target=("y",), kind="autoregressive", head="student_t", run=tmp_path / "run", average=0.9,
+    )  # fmt: skip
+    train(config)
+    drawn = [predict(Predict(run=config.run, samples=120, seed=seed)) for seed in (3, 3, 4)]
+    assert drawn[0].filter(like="path").shape == (6, 120)
+    pd.testing.assert_frame_equal(drawn[0], drawn[1])
+    assert not drawn[0].equals(drawn[2])
+    exported = export(Export(run=config.run, output=tmp_path, name="waves"))
+    pd.testing.assert_frame_equal(
+        predict(Predict(model=exported, csv=(path,), samples=120, seed=3)), drawn[0], rtol=1e-3
+    )
+    capsys.readouterr()
+    with pytest.raises(UsageError, match="no --csv: wanted a file with the columns y"):
+        predict(Predict(model=exported))
+    point = dataclasses.replace(config, kind="direct", head="mse", run=tmp_path / "point")
+    train(point)
+    found = evaluate(Evaluate(run=point.run))
+    printed = capsys.readouterr().out
+    assert 0.5 < found["rnnapps"]["coverage_90"] <= 1 and "width_90" in printed
+    assert "rnnapps, before calibration" not in found
+    bare = dataclasses.replace(point, calibrate=False, run=tmp_path / "bare")
+    train(bare)
+    assert "coverage_90" not in evaluate(Evaluate(run=bare.run))["rnnapps"]
+    with pytest.raises(UsageError, match="--samples 2: wanted a model of --kind autoregressive"):
+        predict(Predict(run=bare.run, samples=2))
+
+
+def test_what_is_amiss_in_a_table_is_told_by_name(tmp_path, capfd):
+    path = table(tmp_path / "x.csv", gaps=False)
+    with path.open("a") as file:
+        file.writelines(f"2021-01-0{i},tiny,5,1,x\n" for i in range(1, 8))
+    config = dataclasses.replace(
+        TINY, csv=(path,), target=("sales",), series="shop", run=tmp_path / "run", epochs=0.1
+    )  # fmt: skip
+    train(config)
+    told = capfd.readouterr().err
+    assert (
+        "1 of 3 series have fewer than the 18 steps of a window" in told and "nothing is learnt of them: tiny" in told
+    )
+    path.write_text(path.read_text().replace("2021-01-20,a", "2021-01-77,a"))
+    with pytest.raises(UsageError, match=r"x.csv, row 20: 'day' holds '2021-01-77', wanted a date or time"):
+        train(dataclasses.replace(config, overwrite=True))
+    assert evaluate(Evaluate(run=config.run))  # the run that was there is still there
+
+
 def test_a_constant_series_is_forecast_as_it_is(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("y\n" + "7\n" * 120)
