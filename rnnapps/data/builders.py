@@ -98,6 +98,15 @@ class BeijingPM25(TextFileBuilder):
     file_names = ("pollution.csv",)
 
 
+class ExchangeRate(TextFileBuilder):
+    name = "rnnapps_exchange_rate"
+    url = (
+        "https://raw.githubusercontent.com/laiguokun/multivariate-time-series-data/master/exchange_rate/"
+        "exchange_rate.txt.gz"
+    )
+    file_names = ("exchange_rate.txt.gz", "exchange_rate.txt")
+
+
 class ECG5000(TextFileBuilder):
     """The training part of the UCR archive's ECG5000, as CSV text."""
 
@@ -152,6 +161,7 @@ BUILDERS: dict[str, type[TextFileBuilder]] = {
     "etth2": ETTh2,
     "jena_weather": JenaWeather,
     "beijing_pm25": BeijingPM25,
+    "exchange_rate": ExchangeRate,
     "ecg5000": ECG5000,
     "mitdb_beats": MITDBBeats,
     "mitdb_heart_rate": MITDBHeartRate,

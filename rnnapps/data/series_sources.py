@@ -50,6 +50,10 @@ _WEATHER = (
     "sh (g/kg)", "H2OC (mmol/mol)", "rho (g/m3)", "wv (m/s)", "max. wv (m/s)", "wd (deg)", "rain (mm)", "raining (s)",
     "SWDR", "PAR", "max. PAR", "Tlog (degC)", "OT",
 )  # fmt: skip
+# In the order of Lai et al., 2018, https://arxiv.org/abs/1703.07015; the file has no header and no dates.
+_CURRENCIES = (
+    "Australia", "United Kingdom", "Canada", "Switzerland", "China", "Japan", "New Zealand", "Singapore",
+)  # fmt: skip
 
 
 def _ett(name: str) -> Dataset:
@@ -100,6 +104,11 @@ DATASETS: dict[str, Dataset] = {
             past=("DEWP", "TEMP", "PRES", "Iws", "Is", "Ir", "cbwd"),
             categorical=("cbwd",),
         ),
+    ),
+    "exchange_rate": Dataset(
+        "eight currencies in dollars, daily, 1990 to 2016 (download, or --source DIR)",
+        Columns(_CURRENCIES),
+        options={"header": None, "names": list(_CURRENCIES)},
     ),
     "ecg5000": Dataset(
         "ECG5000: the classes of 500 heartbeats, --history 140 (download, or --source DIR)",

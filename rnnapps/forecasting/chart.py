@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from rnnapps.data.horizon import Ends
@@ -40,6 +41,8 @@ def draw(
             axes.plot(after, quantiles[i, :, j, LEVELS.index(0.5)], color="C0", label="median")
         axes.set_ylabel(" ".join(part for part in (last.names[i], targets[j]) if part))
         axes.grid(alpha=0.3)
+        if with_times:
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     figure.axes[0].legend(loc="upper left", fontsize="small", ncols=4)
     write_whole(path, lambda file: figure.savefig(file, dpi=120))
 

@@ -14,7 +14,6 @@ from rnnapps.config import check_above, check_at_most_one, check_range, check_ty
 from rnnapps.errors import UsageError
 
 RUN = Path("runs/forecasting")
-LABELS = {"ecg5000": "class", "mitdb_beats": "beat"}  # of the data sets that are for classification
 SHIPPED_MODEL = "etth1"
 DEFAULT_PRESET = "quick"
 EXAMPLES = (
@@ -43,8 +42,8 @@ class Config:
     """Begin anew in a folder that holds a run, which is lost."""
 
     dataset: str | None = None
-    """Series to learn: seattle_temperatures, seattle_weather, stocks, etth1, etth2, jena_weather, beijing_pm25 or
-    mitdb_heart_rate; with classes, ecg5000 or mitdb_beats. Default: seattle_weather."""
+    """Series to learn: seattle_temperatures, seattle_weather, stocks, etth1, etth2, jena_weather, beijing_pm25,
+    exchange_rate or mitdb_heart_rate; with classes, ecg5000 or mitdb_beats. Default: seattle_weather."""
     source: Path | None = None
     """Folder with a local copy of the data set, instead of a download."""
     csv: tuple[Path, ...] = ()
@@ -154,8 +153,6 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.label is None and not self.target and not self.csv:
-            object.__setattr__(self, "label", LABELS.get(self.dataset or ""))
         check_at_most_one(self, "target", "label")
         check_at_most_one(self, "dataset", "csv")
         check_at_most_one(self, "source", "csv")

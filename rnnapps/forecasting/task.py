@@ -78,13 +78,17 @@ def _resolve(config: Config) -> Config:
     known = dataset(config)
     usual = (0.1, 0.2) if known is None else (known.validation_fraction, known.test_fraction)
     given = (config.validation_fraction, config.test_fraction)
+    label = config.label
+    if known is not None and not config.target:
+        label = label or known.columns.label
     past = config.past or (known.columns.past if known is not None else ())
-    read = (config.history, config.horizon) if config.label is None else (config.history,)
-    alone = config.label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
+    read = (config.history, config.horizon) if label is None else (config.history,)
+    alone = label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
     fits = alone and not any(steps % config.segment for steps in read)
     fractions = [value if value is not None else default for value, default in zip(given, usual, strict=True)]
     return configs.replace(
         config,
+        label=label,
         kind=("segment" if fits else "direct") if config.kind == "auto" else config.kind,
         validation_fraction=fractions[0],
         test_fraction=fractions[1],

@@ -9,7 +9,6 @@ from rnnapps.data.ecg import BEAT_DELAY, beats_csv, heart_rate_csv, read_record,
 from rnnapps.data.gather import prepare
 from rnnapps.data.series_sources import DATASETS, tables
 from rnnapps.errors import RunError
-from rnnapps.forecasting.config import LABELS
 
 # The folder of benchmark data, where there is one.
 RECORD = Path(__file__).parents[3] / "shared" / "data" / "timeseries" / "ecg" / "mitdb_100"
@@ -119,7 +118,3 @@ def test_a_line_of_the_archive_that_is_none(tmp_path):
     (tmp_path / "x.txt").write_text("1 2 3\n1 two 3\n")
     with pytest.raises(RunError, match="x.txt, line 2: could not convert string to float: 'two', wanted a class"):
         list(ucr_csv(tmp_path / "x.txt"))
-
-
-def test_the_labels_that_the_options_know_are_those_of_the_data_sets():
-    assert {name: known.columns.label for name, known in DATASETS.items() if known.columns.label} == LABELS

@@ -35,6 +35,16 @@ def test_series_that_need_no_network(name, frequency, shape, first, tmp_path):
     assert panel.values[0, 0] == pytest.approx(first)
 
 
+def test_exchange_rates_without_header_and_dates(tmp_path):
+    rows = "\n".join(",".join(f"{0.1 * j + 0.001 * i:.4f}" for j in range(8)) for i in range(20))
+    with gzip.open(tmp_path / "exchange_rate.txt.gz", "wt") as file:
+        file.write(rows)
+    panel = panel_of("exchange_rate", tmp_path, tmp_path)
+    assert panel.grid.frequency == "rows" and panel.values.shape == (20, 8)
+    assert panel.layout.targets[:2] == ("Australia", "United Kingdom")
+    assert panel.values[3, 7] == pytest.approx(0.703)
+
+
 def test_etth1_has_its_usual_split(tmp_path):
     rows = [
         f"{np.datetime64('2016-07-01T00', 'h') + i}".replace("T", " ") + ":00:00" + f",{i}" * 7 for i in range(15_000)
