@@ -119,8 +119,13 @@ class ECG5000(TextFileBuilder):
 
 
 class MITDBRecord(TextFileBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Record 100 of the MIT-BIH Arrhythmia Database, as CSV text: three files that lie beside each other."""
+    """Record 100 of the MIT-BIH Arrhythmia Database, as CSV text: three files that lie beside each other.
 
+    Attributes:
+        lines: From the record to the lines of text.
+    """
+
+    lines: ClassVar[staticmethod[[ecg.Record], Iterator[str]]]
     url = "https://physionet.org/files/mitdb/1.0.0/100.dat"
     file_names = ("100.dat",)
 
@@ -130,25 +135,17 @@ class MITDBRecord(TextFileBuilder, skip_registration=True):  # type: ignore[call
             paths = [self.source.with_suffix(suffix) for suffix in suffixes]
         else:
             paths = dl_manager.download([self.url.replace(".dat", suffix) for suffix in suffixes])
-        return {"train": _csv_examples(self.csv(ecg.read_record(*map(Path, paths))))}
-
-    def csv(self, record: ecg.Record) -> Iterator[str]:
-        """The lines of text that are made of the record."""
-        raise NotImplementedError
+        return {"train": _csv_examples(self.lines(ecg.read_record(*map(Path, paths))))}
 
 
 class MITDBBeats(MITDBRecord):
     name = "rnnapps_mitdb_beats"
-
-    def csv(self, record: ecg.Record) -> Iterator[str]:
-        return ecg.beats_csv(record)
+    lines = staticmethod(ecg.beats_csv)
 
 
 class MITDBHeartRate(MITDBRecord):
     name = "rnnapps_mitdb_heart_rate"
-
-    def csv(self, record: ecg.Record) -> Iterator[str]:
-        return ecg.heart_rate_csv(record)
+    lines = staticmethod(ecg.heart_rate_csv)
 
 
 def _csv_examples(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, bytes]]]:

@@ -241,3 +241,26 @@ def test_a_part_without_a_window_names_the_series(numbered):
     with pytest.raises(UsageError, match="the test part of series 's0' has 6 steps after 20 of history: wanted"):
         WindowIndex(numbered, "test", 20, 7)
     assert len(WindowIndex(numbered, "test", 20, 6)) == 1
+
+
+def test_nothing_of_the_future_is_read_but_what_is_known(tmp_path):
+    """Rows from the first test step on are shuffled: scales, categories and inputs stay, but for the known columns."""
+    rng, rows = np.random.default_rng(0), []
+    for i in range(100):
+        rows.append(f"{rng.normal():.4f},{rng.normal():.4f},{'abc'[i % 3] if i < 80 else 'xyz'[i % 3]},{i}")
+    shuffled = [*rows[:80], *rng.permutation(rows[80:]).tolist()]
+    columns = Columns(("y",), past=("p", "kind"), future=("f",), categorical=("kind",))
+    panels = []
+    for name, some in (("one", rows), ("other", shuffled)):
+        (tmp_path / name).mkdir()
+        panels.append(panel_of(tmp_path / name, "y,p,kind,f\n" + "\n".join(some), columns))
+    one, other = panels
+    np.testing.assert_array_equal(other.center, one.center)
+    np.testing.assert_array_equal(other.scale, one.scale)
+    assert other.layout == one.layout and one.layout.categories == {"kind": ("a", "b", "c")}
+    (x, came), (z, came_shuffled) = (WindowIndex(panel, "test", 10, 5).read(np.array([0])) for panel in panels)
+    assert np.abs(came - came_shuffled).max() > 0.1
+    for name in ("history", "past", "series"):
+        np.testing.assert_array_equal(x[name], z[name])
+    np.testing.assert_array_equal(x["future"][:, :10], z["future"][:, :10])
+    assert not np.array_equal(x["future"][:, 10:], z["future"][:, 10:])
