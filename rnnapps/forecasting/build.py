@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from rnnapps import config as configs
+from rnnapps import runtime
 from rnnapps.data import gather
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.series_sources import DATASETS, DEFAULT_DATASET, Dataset, tables
@@ -28,6 +30,29 @@ def learnt(config: Config) -> str:
 def dataset(config: Config) -> Dataset | None:
     """The named data set that a config means, if it means one; an unknown name is told later."""
     return None if config.csv else DATASETS.get(config.dataset or DEFAULT_DATASET)
+
+
+def resolved(config: Config) -> Config:
+    """The config with what its defaults stand for, so that a run's config says it."""
+    known = dataset(config)
+    usual = (0.1, 0.2) if known is None else (known.validation_fraction, known.test_fraction)
+    given = (config.validation_fraction, config.test_fraction)
+    label = config.label
+    if known is not None and not config.target:
+        label = label or known.columns.label
+    past = config.past or (known.columns.past if known is not None else ())
+    read = (config.history, config.horizon) if label is None else (config.history,)
+    alone = label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
+    fits = alone and not any(steps % config.segment for steps in read)
+    fractions = [value if value is not None else default for value, default in zip(given, usual, strict=True)]
+    return configs.replace(
+        config,
+        label=label,
+        kind=("segment" if fits else "direct") if config.kind == "auto" else config.kind,
+        validation_fraction=fractions[0],
+        test_fraction=fractions[1],
+        precision=runtime.precision(config.precision),
+    )
 
 
 def prepare(config: Config, scratch: Path, may_lack_label: bool = False) -> Panel:

@@ -12,7 +12,7 @@ from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.forecasting import prediction
-from rnnapps.forecasting.build import DATA, dataset, learnt, prepare
+from rnnapps.forecasting.build import DATA, learnt, prepare, resolved
 from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
 from rnnapps.forecasting.goal import Goal, goal_of
 from rnnapps.serving.export import write_saved_model
@@ -47,7 +47,7 @@ def train(config: Config) -> keras.Model:
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
     runtime.seed_everything(config.seed)
-    config = _resolve(config)
+    config = resolved(config)
     run = Run(config.run, DATA)
     if config.resume:
         run.check_resumable(config, _FIXED)
@@ -71,29 +71,6 @@ def train(config: Config) -> keras.Model:
         console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
         raise KeyboardInterrupt
     return _finish(run, goal, console)
-
-
-def _resolve(config: Config) -> Config:
-    """Puts in what a default stands for, so that the run's config says it."""
-    known = dataset(config)
-    usual = (0.1, 0.2) if known is None else (known.validation_fraction, known.test_fraction)
-    given = (config.validation_fraction, config.test_fraction)
-    label = config.label
-    if known is not None and not config.target:
-        label = label or known.columns.label
-    past = config.past or (known.columns.past if known is not None else ())
-    read = (config.history, config.horizon) if label is None else (config.history,)
-    alone = label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
-    fits = alone and not any(steps % config.segment for steps in read)
-    fractions = [value if value is not None else default for value, default in zip(given, usual, strict=True)]
-    return configs.replace(
-        config,
-        label=label,
-        kind=("segment" if fits else "direct") if config.kind == "auto" else config.kind,
-        validation_fraction=fractions[0],
-        test_fraction=fractions[1],
-        precision=runtime.precision(config.precision),
-    )
 
 
 def _begin(run: Run, config: Config) -> None:

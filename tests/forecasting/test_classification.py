@@ -16,7 +16,7 @@ from rnnapps.data.gather import prepare
 from rnnapps.data.table import Table
 from rnnapps.errors import UsageError
 from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
-from rnnapps.forecasting.build import columns
+from rnnapps.forecasting.build import columns, resolved
 
 TINY = dataclasses.replace(PRESETS["tiny"], label="kind", history=8, segment=2)
 ELSEWHERE = (
@@ -167,8 +167,9 @@ def test_what_tells_a_class_is_all_other_numbers(tmp_path):
 
 
 def test_the_data_sets_for_classes_have_a_label_of_their_own():
-    assert Config(dataset="ecg5000").label == "class" and Config(dataset="mitdb_beats").label == "beat"
-    assert Config(dataset="mitdb_beats", target=("V5",)).label is None and Config().label is None
+    assert resolved(Config(dataset="ecg5000")).label == "class"
+    assert resolved(Config(dataset="mitdb_beats")).label == "beat"
+    assert resolved(Config(dataset="mitdb_beats", target=("V5",))).label is None and resolved(Config()).label is None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import datetime
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from elsewhere import HIDE
 from rnnapps import cli
 from rnnapps.errors import UsageError
 from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+from rnnapps.forecasting.build import resolved
 from rnnapps.training.log import Log
 
 TINY = PRESETS["tiny"]
@@ -268,6 +270,16 @@ def test_one_sentence_for_what_is_amiss(arguments, sentence, tmp_path, monkeypat
     status = cli.main("rnnapps.forecasting", arguments)
     told = capsys.readouterr().err.strip().splitlines()
     assert status == 2 and sentence in told[-1], told
+
+
+def test_auto_takes_the_kind_that_fits():
+    def kind(**options):
+        return resolved(Config(csv=(Path("x.csv"),), target=("y",), **options)).kind
+
+    assert kind() == "segment" and kind(kind="attention") == "attention"
+    assert kind(horizon=7) == kind(layers=2) == kind(past=("x",)) == "direct"
+    assert resolved(Config()).kind == "direct"  # Seattle's weather has past columns
+    assert resolved(Config(dataset="etth1")).kind == "segment"
 
 
 def test_defaults_of_a_data_set_are_its_own():

@@ -197,7 +197,7 @@ def test_generate_reads_an_exported_model(run, monkeypatch, networks, tmp_path_f
     warmup = [("score", {"text": np.array([b"abc"])})]
     path = write_saved_model(
         TextEndpoints(network, TextCodec(vocabulary)), tmp_path_factory.mktemp("models"), "small",
-        {"vocabulary": vocabulary.to_dict()}, warmup,
+        {"task": "text_generation", "vocabulary": vocabulary.to_dict()}, warmup,
     )  # fmt: skip
     model, weights, described = bench._saved_model(path)
     assert described.endswith("small/1, 2 x 6, vocabulary of 9")
