@@ -67,10 +67,13 @@ def train(config: Config) -> keras.Model:
     state = loop.run(batches)
     loop.log.plot(run.folder / "learning_curve.png", f"{learnt(config)}, {config.preset}", console.metric.label)
     run.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, validation=state.best)
+    model = run.load_model()
+    goal.complete(run, model)
     if loop.interrupted:
         console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
         raise KeyboardInterrupt
-    return _finish(run, goal, console)
+    _finish(run, goal, model, console)
+    return model
 
 
 def _begin(run: Run, config: Config) -> None:
@@ -151,16 +154,13 @@ def _plan(goal: Goal, start_loss: float) -> Plan:
     )
 
 
-def _finish(run: Run, goal: Goal, console: Console) -> keras.Model:
-    """Completes the best model, and scores it on the part that training never saw."""
-    model = run.load_model()
-    goal.complete(run, model)
+def _finish(run: Run, goal: Goal, model: keras.Model, console: Console) -> None:
+    """Scores the best model on the part that training never saw."""
     if goal.config.test_fraction:
         figures, sentence = goal.judged(run, model)
         run.save_figures(**{f"test_{name}": value for name, value in figures.items()})
         console.say(f"test: {sentence}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.forecasting evaluate --run {run.folder}")
-    return model
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

@@ -115,8 +115,9 @@ class Run:
         return Corpus.open(self.data_path)
 
     def save_model(self, model: keras.Model) -> None:
-        """Writes `model.keras`, whole or not at all."""
+        """Writes `model.keras`, whole or not at all; what was measured of the model before it is gone."""
         write_whole(self.model_path, lambda path: model.save(path))
+        (self.folder / "calibration.npy").unlink(missing_ok=True)
 
     def load_model(self) -> keras.Model:
         """Reads `model.keras`.

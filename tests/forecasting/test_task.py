@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from rnnapps import cli
 from rnnapps.errors import UsageError
 from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
 from rnnapps.forecasting.build import resolved
+from rnnapps.training.console import Console
 from rnnapps.training.log import Log
+from rnnapps.training.run import Run
 
 TINY = PRESETS["tiny"]
 ELSEWHERE = (
@@ -118,6 +121,11 @@ def test_resume_is_bit_exact(sales, tmp_path):
         if name != "state.json":
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
     assert isinstance(found, keras.Model) and isinstance(expected, keras.Model)
+    # Both were calibrated, and a model that is saved anew has lost the calibration of the one before.
+    offsets = [Run(one.run).load_array("calibration") for one in (whole, half)]
+    assert offsets[0].shape == offsets[1].shape == (6, 1, 9)
+    Run(half.run).save_model(found)
+    assert Run(half.run).load_array("calibration") is None
     with pytest.raises(UsageError, match="--horizon 3: the run to resume has 6"):
         train(dataclasses.replace(half, horizon=3, resume=True))
 
@@ -284,3 +292,19 @@ def test_auto_takes_the_kind_that_fits():
 
 def test_defaults_of_a_data_set_are_its_own():
     assert Config().validation_fraction is None and Config(dataset="etth1").test_fraction is None
+
+
+def test_ctrl_c_keeps_a_model_that_is_calibrated(tmp_path, monkeypatch):
+    path = wave(tmp_path / "x.csv")
+    config = dataclasses.replace(TINY, csv=(path,), target=("y",), run=tmp_path / "run", epochs=50.0)
+
+    def press(loop, *_):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Console, "update", press)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    assert evaluate(Evaluate(run=config.run))["rnnapps"]["coverage_90"] > 0
+    assert Run(config.run).load_array("calibration") is not None
+    assert Run(config.run).load_figures()["updates"] == 1
