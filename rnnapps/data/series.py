@@ -126,7 +126,7 @@ class WindowIndex:
             called = f"series {longest.name!r}" if longest.name else "the series"
             raise UsageError(
                 f"the {part} part of {called} has {end - first} steps after {min(first, history)} of history: wanted "
-                f"--history {history} before and --horizon {horizon} in it"
+                f"--history {history} before and --horizon {horizon} in it, or smaller ones"
             )
 
     def __len__(self) -> int:
