@@ -1,5 +1,7 @@
 """Cells over time. Importing this module registers every layer and cell, so that saved models load."""
 
+from rnnapps.layers.attention_decoder import AttentionDecoder
+from rnnapps.layers.bridge import Bridge
 from rnnapps.layers.conv_lstm2d import ConvLSTM2D
 from rnnapps.layers.gru import GRU
 from rnnapps.layers.lstm import LSTM
@@ -7,4 +9,4 @@ from rnnapps.layers.simple_rnn import SimpleRNN
 from rnnapps.layers.stacked import Stacked
 from rnnapps.layers.unroll import Unroll
 
-__all__ = ["GRU", "LSTM", "ConvLSTM2D", "SimpleRNN", "Stacked", "Unroll"]
+__all__ = ["GRU", "LSTM", "AttentionDecoder", "Bridge", "ConvLSTM2D", "SimpleRNN", "Stacked", "Unroll"]

@@ -104,7 +104,7 @@ class Unroll(keras.layers.RNN):
         shards, why = execution.row_shards(sequences.shape[0])
         self._execution_reason = f"{'xla' if self.execution == 'xla' else 'scan'}: rows in {shards} loops ({why})"
         run = self._compiled() if self.execution == "xla" else self._run
-        parts = [run(kernels, *rows) for rows in _cut(shards, inputs, states, mask, recurrent_mask)]
+        parts = [run(kernels, *rows) for rows in cut(shards, inputs, states, mask, recurrent_mask)]
         return tree.map_structure(lambda *rows: ops.concatenate(rows) if len(rows) > 1 else rows[0], *parts)
 
     def _reason_for_loop(self, training):
@@ -189,7 +189,7 @@ def _with_inner(cell):
     return [cell, *(one for each in inner for one in _with_inner(each))]
 
 
-def _cut(shards, *tensors):
+def cut(shards, *tensors):
     """Row shards of a structure of tensors, one structure each."""
     if shards == 1:
         return [tensors]

@@ -1,7 +1,9 @@
 """How what is being traced will run: compiled by XLA or not, and on how many cores."""
 
+import contextlib
+import contextvars
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # no public name tells
@@ -10,6 +12,7 @@ from tensorflow.python.saved_model import save_context  # nor here
 _ROWS_PER_SHARD = 8
 # Where a batch is as large as what comes: Keras' default.
 _USUAL_ROWS = 32
+_is_a_shard = contextvars.ContextVar("is_a_shard", default=False)
 
 
 def is_compiled_by_xla() -> bool:
@@ -43,6 +46,8 @@ def row_shards(rows: int | None) -> tuple[int, str]:
     Args:
         rows: The batch size; None where it is not known.
     """
+    if _is_a_shard.get():
+        return 1, "the rows are one core's share already"
     if tf.executing_eagerly():
         return 1, "eager operations run one after the other"
     if is_compiled_by_xla():
@@ -52,3 +57,16 @@ def row_shards(rows: int | None) -> tuple[int, str]:
     cores = tf.config.threading.get_inter_op_parallelism_threads() or available_cores()
     shards = max(1, min(cores, (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
     return shards, f"{cores} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"
+
+
+@contextlib.contextmanager
+def one_shard() -> Iterator[None]:
+    """While open, `row_shards` gives 1: for somebody who cuts the rows of a whole model, and not of each layer.
+
+    That is the faster way where a model ends with a large product, which the cores would do one after the other.
+    """
+    token = _is_a_shard.set(True)
+    try:
+        yield
+    finally:
+        _is_a_shard.reset(token)

@@ -182,6 +182,29 @@ class GRUGates:
         return tf.concat([d_zr, d_n], axis=-1), tf.concat([d_zr, d_n * r], axis=-1), [d_old], []
 
 
+def differentiable(
+    gates: Gates, projected: tf.Tensor, recurrent: tf.Tensor, states: Tensors, weights: Tensors
+) -> list[tf.Tensor]:
+    """The new states, for use outside of `recurrence.scan`: with the gradient of the gates."""
+    if isinstance(gates, AutomaticGates):
+        return list(gates.function(projected, recurrent, states, weights))
+    counts = len(states)
+
+    @tf.custom_gradient
+    def run(projected, recurrent, *rest):
+        before, used = rest[:counts], rest[counts:]
+        new, kept = gates.forward(projected, recurrent, before, used)
+
+        def gradient(*d_new):
+            found = gates.backward(projected, kept, before, new, used, d_new)
+            d_before = [tf.zeros_like(s) if d is None else d for d, s in zip(found[2], before, strict=True)]
+            return [found[0], found[1], *d_before, *found[3]]
+
+        return new, gradient
+
+    return list(run(projected, recurrent, *states, *weights))
+
+
 def _sum(one, other):
     """Of two tensors, None standing for zero."""
     return one if other is None else other if one is None else one + other

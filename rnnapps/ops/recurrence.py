@@ -20,9 +20,7 @@ from rnnapps.ops.execution import is_being_saved, is_compiled_by_xla
 from rnnapps.ops.gates import Gates
 from rnnapps.ops.projection import sum_of_rows
 from rnnapps.ops.recurrent_product import kernel_gradient, product, transposed
-
-# Fewer turns of the loop cost less bookkeeping, more than five steps a turn cost compile time for nothing (measured).
-_STEPS_PER_TURN = 5
+from rnnapps.ops.time_loop import length, over, time_array
 
 
 def scan(
@@ -107,7 +105,7 @@ class _Loop:
         self.gates, self.kernels, self.weights = gates, kernels, weights
         self.columns = _columns(kernels, recurrent_mask)
         self.sequences = [projected] if mask is None else [projected, mask]
-        self.time = _length(projected)
+        self.time = length(projected)
         self.history: tuple = ()
         self.kept: tuple = ()
 
@@ -122,10 +120,10 @@ class _Loop:
             kept = tuple(array.write(t, value) for array, value in zip(kept, values, strict=True))
             return tuple(new), history, kept
 
-        history = tuple(_array(state, self.time + 1).write(0, state) for state in start)
+        history = tuple(time_array(state, self.time + 1).write(0, state) for state in start)
         _, like = self._step(self.sequences[0][0], start)  # for shapes alone: a graph drops it
-        kept = tuple(_array(value, self.time) for value in like)
-        states, history, kept = _over(self.sequences, body, start, history, kept)
+        kept = tuple(time_array(value, self.time) for value in like)
+        states, history, kept = over(self.sequences, body, start, history, kept)
         # `identity` tells TensorFlow that an array is used, though without a gradient nothing reads it.
         self.history, self.kept = (tuple(array.identity() for array in arrays) for arrays in (history, kept))
         return states
@@ -158,11 +156,11 @@ class _Loop:
         d_row, d_recurrent, _, _ = self._step_gradient(0, like, d_final, back)  # for shapes alone
         carry = (
             d_final,
-            _array(d_row, self.time),
-            _array(d_recurrent, self.time) if two else (),
+            time_array(d_row, self.time),
+            time_array(d_recurrent, self.time) if two else (),
             tuple(tf.zeros_like(weight) for weight in self.weights),
         )
-        d_start, d_rows, d_recurrents, d_weights = _over([d_h, *self.sequences], body, *carry, backwards=True)
+        d_start, d_rows, d_recurrents, d_weights = over([d_h, *self.sequences], body, *carry, backwards=True)
         d_projected = d_rows.stack()
         d_recurrent = d_recurrents.stack() if two else d_projected
         return [d_projected, *self._kernel_gradients(h_before, d_recurrent), *d_start, *d_weights]
@@ -197,52 +195,8 @@ class _Loop:
         return [_joined(d_kernels), *(sum_of_rows(tf.reshape(d_recurrent, (-1, kernel.shape[-1]))) for _ in biases)]
 
 
-def _over(sequences, body, *carry, backwards=False):
-    """`carry = body(t, [sequence[t] for each], *carry)` for every step, several steps to a turn of the loop."""
-    times = _length(sequences[0])
-
-    def turn(steps):
-        def run(done, *carry):
-            first = times - done - steps if backwards else done
-            blocks = [_block(sequence, first, steps) for sequence in sequences]
-            for step in reversed(range(steps)) if backwards else range(steps):
-                carry = body(first + step, [block[step] for block in blocks], *carry)
-            return done + steps, *carry
-
-        return run
-
-    is_known = isinstance(times, int)
-    # XLA learns an unknown length later, and then wants it to be a turn at least.
-    steps = _STEPS_PER_TURN if is_known or not is_compiled_by_xla() else 1
-    many = times - times % steps
-    done = tf.constant(0)
-    if not (is_known and many == 0):
-        done, *carry = tf.while_loop(lambda done, *_: done < many, turn(steps), (done, *carry))
-    if not is_known:
-        _, *carry = tf.while_loop(lambda done, *_: done < times, turn(1), (done, *carry))
-    elif times > many:
-        _, *carry = turn(times - many)(many, *carry)
-    return carry
-
-
-def _block(sequence, first, steps):
-    """The rows `first` to `first + steps` of a sequence: views, where those of a TensorArray would be copies."""
-    begin = tf.stack([first] + [0] * (len(sequence.shape) - 1))
-    size = tf.concat([[steps], tf.shape(sequence)[1:]], 0)
-    block = tf.ensure_shape(tf.slice(sequence, begin, size), (steps, *sequence.shape[1:]))
-    return tf.unstack(block, num=steps)
-
-
-def _array(like, size):
-    return tf.TensorArray(like.dtype, size=size, element_shape=like.shape, clear_after_read=False)
-
-
 def _unstack(sequence):
-    return _array(sequence[0], _length(sequence)).unstack(sequence)
-
-
-def _length(sequence):
-    return sequence.shape[0] if sequence.shape[0] is not None else tf.shape(sequence)[0]
+    return time_array(sequence[0], length(sequence)).unstack(sequence)
 
 
 def _columns(kernels, mask=None):

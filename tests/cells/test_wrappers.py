@@ -13,13 +13,13 @@ from wrapping import BATCH, EXACT, TIME, UNITS, assert_share, filled, inputs, ls
 
 from rnnapps import cells
 from rnnapps.layers import Unroll
-from rnnapps.ops import recurrence
+from rnnapps.ops import time_loop
 
 
 @pytest.fixture(autouse=True)
 def one_step_a_turn(monkeypatch):
     """Each step that a turn of the engine's loop holds costs time to trace and compile, and is no cell's business."""
-    monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 1)
+    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)
 
 
 class Stranger(keras.layers.Layer):

@@ -18,7 +18,7 @@ from conformance.registry import ENTRIES
 from rnnapps import cells
 from rnnapps.cells import GatedCell
 from rnnapps.layers import Unroll
-from rnnapps.ops import recurrence
+from rnnapps.ops import time_loop
 from rnnapps.serving.export import check_operations
 
 ABSTRACT = {"Cell", "GatedCell", "LinearCell", "WrapperCell"}  # bases, which no one builds
@@ -42,7 +42,7 @@ def case(name):
 @pytest.fixture(autouse=True)
 def one_step_a_turn(monkeypatch):
     """Each step that a turn of the engine's loop holds costs time to trace and compile, and is no cell's business."""
-    monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 1)
+    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +178,7 @@ def test_known_sizes_without_a_mask(case):
 
 @every_cell
 def test_eager_is_traced(case, monkeypatch):
-    monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 3)  # eager operations are not compiled: two turns and a step
+    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 3)  # eager operations are not compiled: two turns and a step
     tensors = case.tensors(mask=MASKS["left"])
     assert_same(case.gradients(case.engine, *tensors), case.traced_engine(*tensors))
 

@@ -10,7 +10,7 @@ from conformance.cases import assert_same, weighted_sum
 
 from rnnapps import cells
 from rnnapps.layers import GRU, LSTM, SimpleRNN, Stacked, Unroll
-from rnnapps.ops import recurrence
+from rnnapps.ops import time_loop
 
 SCRIPT = """
 import keras
@@ -47,7 +47,7 @@ LENGTHS = (4, 7, 11)
 def two_cores(monkeypatch):
     """Two shards of rows, whatever the machine has."""
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 2)
-    monkeypatch.setattr(recurrence, "_STEPS_PER_TURN", 1)  # fewer to trace
+    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)  # fewer to trace
 
 
 def buckets(lengths=LENGTHS):
