@@ -80,7 +80,13 @@ def start(states: States, seed: tf.Tensor, seen_symbols: int = 0) -> Carry:
 
 
 def generate(
-    step: Step, carry: Carry, settings: Settings, forced: tf.Tensor, num_forced: tf.Tensor, steps: tf.Tensor
+    step: Step,
+    carry: Carry,
+    settings: Settings,
+    forced: tf.Tensor,
+    num_forced: tf.Tensor,
+    steps: tf.Tensor,
+    end: int | None = None,
 ) -> tuple[tf.Tensor, Carry]:
     """Runs the step `steps` times; each row first takes its forced tokens (the prompt), then draws.
 
@@ -93,10 +99,12 @@ def generate(
         forced: `(batch, capacity)` int32: each row's prompt, padded on the right with anything.
         num_forced: `(batch,)` int32: the length of each row's prompt, 0 to `capacity`.
         steps: Scalar int32, 1 to `capacity`: prompt tokens and drawn tokens together.
+        end: A row that drew this token writes only 0 afterwards, in later calls too, until tokens are forced on it. The
+            loop ends early when all rows have ended. In a prompt the token ends nothing. None: no token ends a row.
 
     Returns:
         Tokens `(batch, capacity)` int32, of which the first `steps` columns count: the prompt, then what was drawn; and
-        the carry after them.
+        the carry after them. The states of a row that has ended mean nothing.
     """
     columns = tf.transpose(forced)  # (capacity, batch): a step reads one row of memory
     written = tf.TensorArray(tf.int32, size=tf.shape(columns)[0], element_shape=forced.shape[:1])
@@ -104,18 +112,34 @@ def generate(
     def body(i: tf.Tensor, carry: Carry, written: tf.TensorArray) -> tuple[tf.Tensor, Carry, tf.TensorArray]:
         logits, states = step(carry.token, carry.states)
         is_forced = i < num_forced
-        token = tf.where(is_forced, columns[i], _draw(logits, carry, settings))
+        drawn = _draw(logits, carry, settings)
+        is_drawn = ~is_forced
+        if end is not None:
+            ended = _has_ended(carry, end)
+            drawn = tf.where(ended, 0, drawn)
+            is_drawn &= ~ended
+        token = tf.where(is_forced, columns[i], drawn)
         after = Carry(
             token=token,
             states=states,
             seed=carry.seed,
-            generated=carry.generated + tf.cast(~is_forced, tf.int32),
+            generated=carry.generated + tf.cast(is_drawn, tf.int32),
             seen=_mark_seen(carry.seen, token),
         )
         return i + 1, after, written.write(i, token)
 
-    _, carry, written = tf.while_loop(lambda i, *_: i < steps, body, (tf.constant(0), carry, written))
+    def goes_on(i: tf.Tensor, carry: Carry, written: tf.TensorArray) -> tf.Tensor:
+        if end is None:
+            return i < steps
+        return (i < steps) & tf.reduce_any((i < num_forced) | ~_has_ended(carry, end))
+
+    _, carry, written = tf.while_loop(goes_on, body, (tf.constant(0), carry, written))
     return tf.transpose(written.stack()), carry
+
+
+def _has_ended(carry: Carry, end: int) -> tf.Tensor:
+    """Whether each row has drawn `end`, `(batch,)` bool: 0 is never drawn, so it tells of an end further back."""
+    return (carry.generated > 0) & ((carry.token == end) | (carry.token == 0))
 
 
 def _draw(logits: tf.Tensor, carry: Carry, settings: Settings) -> tf.Tensor:
