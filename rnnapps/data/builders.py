@@ -7,9 +7,9 @@ import io
 import itertools
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import DownloadError
@@ -22,21 +22,41 @@ _PIECE_LINES = 5_000  # of text that is made here
 _PROBE_SECONDS = 5.0
 
 
-class TextFileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """One text file, as pieces of at most 256 KiB in their order, under the split `train`.
-
-    A piece ends between two UTF-8 characters, so each is text of its own; joined they are the file, byte for byte.
+class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """A data set that is downloaded, or prepared from a local copy.
 
     Attributes:
-        url: Where the file is downloaded from.
+        url: Where it is downloaded from; of several files, the first.
         file_names: Names that a local copy may have, the best first.
-        source: Local file to prepare from in place of a download, or None.
+        source: What `find` found, to prepare from in place of a download; or None.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     url: ClassVar[str]
     file_names: ClassVar[tuple[str, ...]]
     source: Path | None = None
+
+    def find(self, dataset: str, source: Path) -> Path:
+        """The local copy of `dataset` that `source` is or holds.
+
+        Raises:
+            UsageError: There is none.
+        """
+        wanted = " or ".join(self.file_names)
+        if not source.exists():
+            raise UsageError(f"--source {source} does not exist, and {dataset} wants a folder that holds {wanted}")
+        candidates = [source / name for name in self.file_names] if source.is_dir() else [source]
+        for path in candidates:
+            if path.is_file() and path.stat().st_size:
+                return path
+        raise UsageError(f"--source {source} holds no data of {dataset}, and {wanted} is wanted there")
+
+
+class TextFileBuilder(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """One text file, as pieces of at most 256 KiB in their order, under the split `train`.
+
+    A piece ends between two UTF-8 characters, so each is text of its own; joined they are the file, byte for byte.
+    """
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
@@ -46,8 +66,11 @@ class TextFileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         path = self.source or Path(dl_manager.download(self.url))
         return {"train": self._generate_examples(path)}
 
+    def _open(self, path: Path) -> BinaryIO:
+        return path.open("rb")
+
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, bytes]]]:
-        with path.open("rb") as file:
+        with self._open(path) as file:
             rest, key = b"", 0
             while piece := rest + file.read(PIECE_BYTES - len(rest)):
                 cut = _last_character_border(piece)
@@ -153,6 +176,8 @@ def _csv_examples(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, bytes]]
         yield key, {"text": "".join(some).encode()}
 
 
+Builder = TypeVar("Builder", bound=LocalBuilder)
+
 BUILDERS: dict[str, type[TextFileBuilder]] = {
     "etth1": ETTh1,
     "etth2": ETTh2,
@@ -181,31 +206,39 @@ def prepare(dataset: str, source: Path | None, data_dir: Path | None) -> TextFil
         UsageError: `source` does not hold the file, or an empty one.
         RunError: The data could not be downloaded or prepared.
     """
+    return prepare_with(BUILDERS[dataset], dataset, source, data_dir)
+
+
+def prepare_with(make: Callable[..., Builder], dataset: str, source: Path | None, data_dir: Path | None) -> Builder:
+    """What `prepare` does, for the builder that `make(data_dir=...)` gives."""
     root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir)
     if source is None:
-        builder = BUILDERS[dataset](data_dir=str(root))
+        builder = make(data_dir=str(root))
         # `is_prepared` alone prints a warning where there is no folder.
         if not (builder.data_path.exists() and builder.is_prepared()):
             _probe(dataset, builder.url)
             _generate(builder, dataset, tfds.GenerateMode.REUSE_DATASET_IF_EXISTS)
         return builder
     # A folder apart, so that a local copy, which may be a part, is never taken for the download.
-    builder = BUILDERS[dataset](data_dir=str(root / "local_copies"))
-    builder.source = _local_file(dataset, source)
+    builder = make(data_dir=str(root / "local_copies"))
+    builder.source = builder.find(dataset, source)
     _generate(builder, dataset, tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
     return builder
 
 
 def read(builder: TextFileBuilder) -> Iterator[bytes]:
     """The pieces of a prepared text, in order."""
+    return (example["text"] for example in examples(builder, "train"))
+
+
+def examples(builder: LocalBuilder, split: str) -> Iterator[dict[str, Any]]:
+    """The examples of a split, in the order in which they were made."""
     # Without these two, TFDS would read shards side by side and keep the whole text in memory.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    dataset = builder.as_dataset(split="train", read_config=config, shuffle_files=False)
-    for example in dataset.as_numpy_iterator():
-        yield example["text"]
+    yield from builder.as_dataset(split=split, read_config=config, shuffle_files=False).as_numpy_iterator()
 
 
-def _generate(builder: TextFileBuilder, dataset: str, mode: tfds.GenerateMode) -> None:
+def _generate(builder: LocalBuilder, dataset: str, mode: tfds.GenerateMode) -> None:
     tfds.disable_progress_bar()
     # Standard output is for results; and TFDS speaks of a download even where there is none.
     messages = sys.stderr if builder.source is None else io.StringIO()
@@ -213,18 +246,7 @@ def _generate(builder: TextFileBuilder, dataset: str, mode: tfds.GenerateMode) -
         with contextlib.redirect_stdout(messages):
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(download_mode=mode))
     except (OSError, DownloadError) as error:
-        raise RunError(_failed(dataset, error, builder.source)) from error
-
-
-def _local_file(dataset: str, source: Path) -> Path:
-    wanted = " or ".join(BUILDERS[dataset].file_names)
-    if not source.exists():
-        raise UsageError(f"--source {source} does not exist, and {dataset} wants a folder that holds {wanted}")
-    candidates = [source / name for name in BUILDERS[dataset].file_names] if source.is_dir() else [source]
-    for path in candidates:
-        if path.is_file() and path.stat().st_size:
-            return path
-    raise UsageError(f"--source {source} holds no data of {dataset}, and {wanted} is wanted there")
+        raise RunError(_failed(dataset, error, builder.url, builder.source)) from error
 
 
 def _probe(dataset: str, url: str) -> None:
@@ -232,14 +254,13 @@ def _probe(dataset: str, url: str) -> None:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
     except OSError as error:  # URLError is one.
-        raise RunError(_failed(dataset, error, None)) from error
+        raise RunError(_failed(dataset, error, url, None)) from error
 
 
-def _failed(dataset: str, error: Exception, source: Path | None) -> str:
+def _failed(dataset: str, error: Exception, url: str, source: Path | None) -> str:
     reason = str(getattr(error, "reason", "") or error).partition("\n")[0]
     if source is not None:
         return f"data set {dataset} cannot be prepared from {source} ({reason})"
-    url = BUILDERS[dataset].url
     return f"data set {dataset} cannot be downloaded from {url} ({reason}): give a local copy with --source DIR"
 
 
