@@ -29,7 +29,7 @@ class State:
         step: Updates done.
         seconds: Time spent training, over all sessions.
         smooth_loss: Moving average of the loss, in the unit of the loss.
-        best: Lowest validation figure so far.
+        best: Best validation figure so far.
         since_best: Validations since.
         clipped: Updates whose gradient was clipped.
     """
@@ -188,7 +188,7 @@ class Loop(keras.callbacks.Callback):
             return  # the next loss says so, and the checkpoint before stays
         state, figure = self.state, self.validate()
         if figure is not None:
-            better = state.best is None or figure < state.best
+            better = state.best is None or self.console.metric.is_better(figure, state.best)
             state.best, state.since_best = (figure, 0) if better else (state.best, state.since_best + 1)
             self.log.write(
                 step=state.step, seconds=round(state.seconds, 3), **{f"validation_{self.console.metric.name}": figure}

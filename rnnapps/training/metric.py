@@ -12,11 +12,17 @@ class Metric:
         name: In the run's log, where the validation figure is `validation_<name>`.
         counted: What the throughput counts: "char", "window".
         label: Of an axis.
+        higher_is_better: Whether a larger value is the better one.
     """
 
     name: str
     counted: str
     label: str
+    higher_is_better: bool = False
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether one value is better than another."""
+        return value > than if self.higher_is_better else value < than
 
     def text(self, value: float, digits: int = 3) -> str:
         """The value as a person reads it."""

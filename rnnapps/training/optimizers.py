@@ -4,7 +4,7 @@ import keras
 
 
 def optimizer(
-    name: str, learning_rate: float, weight_decay: float = 0.0, average: float = 0.0
+    name: str, learning_rate: float, weight_decay: float = 0.0, average: float = 0.0, accumulate: int = 1
 ) -> keras.optimizers.Optimizer:
     """Makes an optimiser.
 
@@ -14,8 +14,11 @@ def optimizer(
         learning_rate: Its first value.
         weight_decay: For "adamw".
         average: Weight of the past in a moving average of the weights, which `finalize_variable_values` gives; 0: none.
+        accumulate: Updates whose gradients are averaged before the weights change.
     """
     averaging = {"use_ema": True, "ema_momentum": average} if average else {}
+    if accumulate > 1:
+        averaging["gradient_accumulation_steps"] = accumulate
     if name == "adagrad":
         return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0, epsilon=1e-8, **averaging)
     if name == "adamw":

@@ -1,4 +1,4 @@
-"""Training on windows of series, as a `keras.Model` that `fit` runs."""
+"""Training on rows that stand each on its own, as a `keras.Model` that `fit` runs."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from rnnapps.training.clipping import Clip, clip_gradients
 
 
 class WindowTrainer(keras.Model):
-    """Trains a network on windows of series, each on its own.
+    """Trains a network on windows of series, on pairs of sentences, or on what else stands each on its own.
 
-    Data: `(inputs, targets)` as `rnnapps.data.series.windows` gives them.
+    Data: tuples, such as `(inputs, targets)` of `rnnapps.data.series.windows`.
 
     Args:
         network: What learns.
-        loss: Of `(network, inputs, targets, training)`, as `rnnapps.forecasts.loss` with its head.
+        loss: Of `(network, *data, training)`, as `rnnapps.forecasts.loss` with its head.
         clip: As in `CarriedStateTrainer`.
         clip_at: What is too large.
 
@@ -31,9 +31,8 @@ class WindowTrainer(keras.Model):
         return self.network(inputs, training=training)
 
     def train_step(self, data):
-        inputs, targets = data
         with tf.GradientTape() as tape:
-            loss = self.loss_of(self.network, inputs, targets, True)
+            loss = self.loss_of(self.network, *data, True)
         trained = self.network.trainable_variables
         gradients, norm, clipped = clip_gradients(tape.gradient(loss, trained), self.clip, self.clip_at)
         self.optimizer.apply(gradients, trained)

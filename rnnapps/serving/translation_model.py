@@ -1,0 +1,110 @@
+"""A trained translator, wherever it lies: in the folder of a run, or exported as a SavedModel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rnnapps.data.sentence_codec import SentenceCodec
+from rnnapps.data.sentences import SentenceVocabulary
+from rnnapps.decoding import Search
+from rnnapps.errors import UsageError
+from rnnapps.serving.decoder_parts import DecoderParts, ExportedParts, NetworkParts
+from rnnapps.serving.saved_model import load_endpoints, read_manifest, version_folder
+from rnnapps.serving.translation import Draws, Translator
+
+Answer = dict[str, np.ndarray]
+
+
+class TranslationModel:
+    """Translates lists of sentences.
+
+    Args:
+        parts: The network.
+        vocabularies: Of what is read and of what is written.
+        max_length: Tokens of a translation at most, its end included.
+    """
+
+    def __init__(
+        self, parts: DecoderParts, vocabularies: tuple[SentenceVocabulary, SentenceVocabulary], max_length: int
+    ):
+        source = SentenceCodec(vocabularies[0])
+        target = source if vocabularies[1] == vocabularies[0] else SentenceCodec(vocabularies[1])
+        self.translator, self.max_length = Translator(parts, source, target), max_length
+
+    @classmethod
+    def from_keras(
+        cls, model: keras.Model, vocabularies: tuple[SentenceVocabulary, SentenceVocabulary], max_length: int
+    ) -> TranslationModel:
+        """A functional model as in `rnnapps.models.translator`."""
+        return cls(NetworkParts(model), vocabularies, max_length)
+
+    @classmethod
+    def from_saved_model(cls, path: Path) -> TranslationModel:
+        """An export of translation: `NAME/VERSION`, or `NAME` for its highest version.
+
+        Raises:
+            UsageError: There is no SavedModel, or not one of translation.
+            RunError: It is damaged.
+        """
+        path = version_folder(path)
+        manifest = read_manifest(path, "translation")
+        try:
+            both = manifest["source_vocabulary"], manifest["target_vocabulary"]
+            # Two equal ones are written once.
+            source = SentenceVocabulary.from_dict(both[0])
+            target = source if both[1] is None else SentenceVocabulary.from_dict(both[1])
+            max_length = int(manifest["max_length"])
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            raise UsageError(
+                f"--model {path} is no export of translation: its manifest.json has no usable vocabulary ({error})"
+            ) from error
+        endpoints = load_endpoints(path, "encode", "step")
+        return cls(ExportedParts(endpoints["encode"], endpoints["step"], target.size), (source, target), max_length)
+
+    def translate(
+        self,
+        sentences: Sequence[str],
+        options: Search | Draws,
+        prefix: str | None = None,
+        batch_size: int = 64,
+        align: bool = False,
+    ) -> list[Answer]:
+        """What `Translator.translate` gives, a row for each sentence, in their order.
+
+        Sentences of like length are translated side by side, so that few steps are for nothing.
+        """
+        found: list[Answer] = [{}] * len(sentences)
+        order = np.argsort([-len(sentence) for sentence in sentences], kind="stable")
+        translate = self._compiled(options, prefix, align)
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            answers = translate(tf.constant([sentences[i] for i in chosen]))
+            arrays = {name: tensor.numpy() for name, tensor in answers.items()}
+            for row, i in enumerate(chosen):
+                found[i] = {name: array[row] for name, array in arrays.items()}
+        return found
+
+    def stream(
+        self, sentences: Iterator[str], options: Search | Draws, prefix: str | None = None, align: bool = False
+    ) -> Iterator[Answer]:
+        """The same, each sentence as soon as it comes."""
+        translate = self._compiled(options, prefix, align)
+        for sentence in sentences:
+            yield {name: tensor.numpy()[0] for name, tensor in translate(tf.constant([sentence])).items()}
+
+    def _compiled(self, options: Search | Draws, prefix: str | None, align: bool) -> Callable[[Any], Any]:
+        def translate(sentences: tf.Tensor) -> dict[str, tf.Tensor]:
+            begin = None if prefix is None else tf.fill(tf.shape(sentences), prefix)
+            return self.translator.translate(sentences, options, begin, align)
+
+        return tf.function(translate, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+
+    def texts(self, answers: Sequence[Answer]) -> list[str]:
+        """The first translation of each answer."""
+        return [answer["translation"][0].decode("utf-8") for answer in answers]

@@ -1,0 +1,106 @@
+"""What a network that writes sentences is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from rnnapps.ops import execution
+
+Inputs = dict[str, tf.Tensor]
+_RAMP = 5_000  # updates in which scheduled sampling comes in
+
+
+def loss(
+    network: keras.Model,
+    inputs: Inputs,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    training: bool = False,
+    label_smoothing: float = 0.0,
+) -> tf.Tensor:
+    """The mean cost of a target's token in nats.
+
+        cost_t = (1 - e) (-log p(y_t)) + e mean_k (-log p(k))        e: the label smoothing
+
+    Args:
+        network: As `rnnapps.models.translator` builds it.
+        inputs: By name, each `(batch, ...)`, `target` among them: what the decoder reads.
+        targets: `(batch, time)` int32: what comes next.
+        weights: `(batch, time)` float32: 0 where there is no token.
+        training: Whether dropout drops.
+        label_smoothing: e, in [0, 1).
+
+    Reference: Szegedy et al., 2015, https://arxiv.org/abs/1512.00567 (label smoothing)
+    """
+
+    def cost(some: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        logits = network(some, training=training)["logits"]
+        costs = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+        if label_smoothing:
+            chosen = tf.gather(logits, targets, batch_dims=2)
+            costs += label_smoothing * (chosen - tf.reduce_mean(logits, axis=-1))
+        return tf.reduce_sum(costs * weights)
+
+    total = tf.add_n([cost(*rows) for rows in _shards(inputs, targets, weights)])
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
+
+
+def _shards(inputs, targets, weights):
+    """Rows for each core: the product with the output matrix is most of the work, and no layer would cut it."""
+    shards, _ = execution.row_shards(targets.shape[0])
+    rows = tf.shape(targets)[0]
+    ends = [rows * i // shards for i in range(shards + 1)]
+    for first, last in zip(ends, ends[1:], strict=False):
+        with execution.one_shard():
+            yield tf.nest.map_structure(lambda t: t[first:last], (inputs, targets, weights))  # noqa: B023
+
+
+def training_loss(
+    label_smoothing: float, scheduled_sampling: float, updates: Callable[[], Any], seed: int
+) -> Callable[..., tf.Tensor]:
+    """The loss as `WindowTrainer` takes it.
+
+    With scheduled sampling the decoder reads, at each step with some probability, what it would have written at the
+    step before, in the place of the right token; that probability grows in the first 5,000 updates. All steps are
+    guessed at once, from the right tokens.
+
+    Args:
+        label_smoothing: As in `loss`.
+        scheduled_sampling: The probability at its highest; 0 leaves it out.
+        updates: Gives their number so far.
+        seed: Of the steps that are chosen.
+
+    References: Bengio et al., 2015, https://arxiv.org/abs/1506.03099; Mihaylova and Martins, 2019,
+    https://arxiv.org/abs/1906.07651 (all steps at once)
+    """
+
+    def run(network: keras.Model, inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor, training: bool) -> tf.Tensor:
+        if scheduled_sampling:
+            count = tf.cast(keras.ops.convert_to_tensor(updates()), tf.int32)
+            share = scheduled_sampling * tf.minimum(1.0, tf.cast(count, tf.float32) / _RAMP)
+            guessed = tf.argmax(network(inputs, training=False)["logits"], axis=-1, output_type=tf.int32)
+            guessed = tf.pad(guessed[:, :-1], [[0, 0], [1, 0]])
+            drawn = tf.random.stateless_uniform(tf.shape(guessed), tf.stack([seed, count]))
+            inputs = {**inputs, "target": tf.where(drawn < share, guessed, inputs["target"])}
+        return loss(network, inputs, targets, weights, training, label_smoothing)
+
+    return run
+
+
+def mean_nats(network: keras.Model) -> Callable[[Iterable[Any]], float]:
+    """From batches to the mean cost of a token under a network, in nats, without label smoothing."""
+    cost = tf.function(lambda *batch: loss(network, *batch), autograph=False, reduce_retracing=True)
+
+    def mean(batches: Iterable[Any]) -> float:
+        total = count = 0.0
+        for inputs, targets, weights in batches:
+            tokens = float(tf.reduce_sum(weights))
+            total += tokens * float(cost(inputs, targets, weights))
+            count += tokens
+        return total / max(count, 1.0)
+
+    return mean

@@ -1,0 +1,202 @@
+"""An exported translator: the same answers in Python, in TensorFlow's C API, and through its parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rnnapps.data.sentence_codec import SentenceCodec
+from rnnapps.data.sentences import SentenceVocabulary
+from rnnapps.decoding import Search
+from rnnapps.models.translator import translator
+from rnnapps.serving.capi import run_in_c_api
+from rnnapps.serving.decoder_parts import NetworkParts
+from rnnapps.serving.export import write_saved_model
+from rnnapps.serving.translation import MAX_SOURCE, Draws, Translator
+from rnnapps.serving.translation_endpoints import TranslationEndpoints
+from rnnapps.serving.translation_model import TranslationModel
+
+SOURCE = SentenceVocabulary("word", [" a", " dog", " runs", ".", " the"])
+TARGET = SentenceVocabulary("word", [" ein", " Hund", " läuft", " .", " der", " rennt"])
+SENTENCES = ["a dog runs.", "the dog", "", "the   zebra runs the dog .", "\t \n", "a a a a a a a a a a"]
+SEARCH = Search(beam=3, max_length=12)
+
+
+def build(seed=0, **options):
+    """A network that has learnt nothing and has an opinion all the same."""
+    model = translator(SOURCE.size, TARGET.size, units=8, embedding=6, seed=seed, **options)
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0, 0.8, variable.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def writer(model):
+    return Translator(NetworkParts(model), SentenceCodec(SOURCE), SentenceCodec(TARGET))
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    endpoints = TranslationEndpoints(model, SentenceCodec(SOURCE), SentenceCodec(TARGET), SEARCH)
+    manifest = {
+        "task": "translation",
+        "source_vocabulary": SOURCE.to_dict(),
+        "target_vocabulary": TARGET.to_dict(),
+        "max_length": SEARCH.max_length,
+    }
+    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "words", manifest, endpoints.warmup())
+    return path, endpoints
+
+
+def translated(writer, sentences, options=SEARCH, **more):
+    return {name: t.numpy() for name, t in writer.translate(tf.constant(sentences), options, **more).items()}
+
+
+def test_a_sentence_alone_is_translated_as_among_others(writer):
+    together = translated(writer, SENTENCES)
+    for row, sentence in enumerate(SENTENCES):
+        alone = translated(writer, [sentence])
+        assert alone["translation"].tolist() == together["translation"][row : row + 1].tolist()
+        np.testing.assert_allclose(alone["score"], together["score"][row : row + 1], atol=1e-4)
+        size = alone["alignment"].shape[1:]
+        np.testing.assert_allclose(alone["alignment"][0], together["alignment"][row, : size[0], : size[1]], atol=1e-4)
+
+
+def test_nothing_is_translated_to_nothing(writer):
+    found = translated(writer, SENTENCES)
+    assert not any(
+        text for (text,), sentence in zip(found["translation"], SENTENCES, strict=True) if not sentence.strip()
+    )
+    assert any(text for (text,) in found["translation"])
+    empty = translated(writer, np.array([], object).astype(str))
+    assert {name: len(value) for name, value in empty.items()} == dict.fromkeys(empty, 0)
+
+
+def test_score_is_that_of_the_search():
+    model = build(tied=False)
+    model.get_layer("logits").bias.assign([0, 4, *[0] * (TARGET.size - 2)])  # sentences that end
+    writer = Translator(NetworkParts(model), SentenceCodec(SOURCE), SentenceCodec(TARGET))
+    found = translated(
+        writer, SENTENCES, Search(beam=3, max_length=30, length_penalty=0.3, min_length=2, block_unseen=True)
+    )
+    scored = writer.score(tf.constant(SENTENCES), tf.constant(found["translation"][:, 0]))
+    written = found["tokens"][:, 0] > 0
+    assert written.sum() > 1 and found["tokens"].max() < 10
+    np.testing.assert_allclose(scored["log_prob"].numpy()[written], found["log_prob"][written, 0], atol=1e-4)
+    np.testing.assert_array_equal(scored["tokens"].numpy()[written], found["tokens"][written, 0] + 1)
+
+
+def test_score_is_that_of_the_network_on_whole_sentences(writer, model):
+    ids = {"source": [[4, 5, 1]], "target": [[0, 3, 4]]}  # "dog runs" and its end; the start, "ein Hund"
+    log_p = tf.nn.log_softmax(model({name: tf.constant(rows) for name, rows in ids.items()})["logits"])[0].numpy()
+    wanted = log_p[0, 3] + log_p[1, 4] + log_p[2, 1]
+    scored = writer.score(tf.constant(["dog runs"]), tf.constant(["ein Hund"]))
+    np.testing.assert_allclose(scored["log_prob"], [wanted], atol=1e-5)
+
+
+def test_words_that_the_vocabulary_lacks_are_copied_from_where_it_looked(writer):
+    found = translated(writer, ["the zebra"], prefix=tf.constant(["Zebra"]))
+    looked = found["alignment"][0, 0].argmax()
+    source = [b" the", b" zebra", b""]
+    assert found["source_pieces"][0].tolist() == source
+    assert found["translation"][0, 0].startswith(source[looked].strip())
+    unaligned = translated(writer, ["the zebra"], prefix=tf.constant(["Zebra"]), align=False)
+    assert unaligned["translation"][0, 0].decode().startswith("\N{REPLACEMENT CHARACTER}")
+    assert found["pieces"][0, 0] == source[looked]
+
+
+def test_alignment_is_that_of_the_network_on_the_whole_translation(writer, model):
+    found = translated(writer, ["a dog runs."])
+    ids = writer.target.encode(found["translation"][:, 0]).to_tensor()
+    read = writer.source.encode(tf.constant(["a dog runs."])).to_tensor()
+    whole = model(
+        {"source": tf.pad(read, [[0, 0], [0, 1]], constant_values=1), "target": tf.pad(ids, [[0, 0], [1, 0]])}
+    )
+    steps = found["tokens"][0, 0] + (found["tokens"][0, 0] < SEARCH.max_length)
+    np.testing.assert_allclose(found["alignment"][0, :steps], whole["alignment"][0, :steps], atol=1e-4)
+
+
+def test_long_sentences_are_cut(writer):
+    word, more = "dog " * MAX_SOURCE, "runs " * 5
+    cut = translated(writer, [word + more])
+    assert cut["translation"].tolist() == translated(writer, [word])["translation"].tolist()
+    assert cut["source_pieces"].shape == (1, MAX_SOURCE + 1)
+
+
+def test_draws_are_of_their_seed_and_not_of_their_batch(writer):
+    draws = Draws(num_samples=3, max_length=9, seed=5)
+    together, alone = translated(writer, SENTENCES[:2], draws), translated(writer, SENTENCES[1:2], draws)
+    assert together["translation"][1].tolist() == alone["translation"][0].tolist()
+    assert len(set(together["translation"][0].tolist())) > 1
+    other = translated(writer, SENTENCES[:2], Draws(num_samples=3, max_length=9, seed=6))
+    assert other["translation"][0, :2].tolist() == together["translation"][0, 1:].tolist()  # sample i is of seed + i
+    cold = translated(writer, SENTENCES[:2], Draws(num_samples=1, max_length=12, temperature=0.0))
+    greedy = translated(writer, SENTENCES[:2], Search(beam=1, max_length=12))
+    assert cold["translation"].tolist() == greedy["translation"].tolist()
+    few = translated(writer, SENTENCES[:2], Draws(2, 9, top_k=1, top_p=0.9, min_p=0.1))
+    assert few["translation"][:, 0].tolist() == few["translation"][:, 1].tolist()
+    np.testing.assert_allclose(cold["log_prob"], greedy["log_prob"], atol=1e-4)
+
+
+def test_export_answers_alike_without_python(exported):
+    path, endpoints = exported
+    requests = [
+        ("serving_default", {"sentence": np.array(SENTENCES, object)}),
+        ("serving_default", {"sentence": np.array(["the dog runs.", "\x00\x01"], object)}),
+        ("serving_default", {"sentence": np.array([], object)}),
+        ("serving_default", {"sentence": np.array([b"\xff\xfe dog", b"zebra " * 700], object)}),
+        ("score", {"source": np.array(SENTENCES[:2], object), "target": np.array(["ein Hund", ""], object)}),
+        *endpoints.warmup(),
+    ]
+    encoded = [(key, {name: _bytes(value) for name, value in inputs.items()}) for key, inputs in requests]
+    for (key, inputs), answer in zip(encoded, run_in_c_api(path, encoded), strict=True):
+        function = endpoints.endpoints()[key]
+        tensors = {
+            name: tf.constant(value, tf.string if value.dtype == object else None) for name, value in inputs.items()
+        }
+        wanted = function(tensors.pop("token"), tensors) if key == "step" else function(**tensors)
+        assert set(answer) == set(wanted)
+        for name, value in wanted.items():
+            if value.dtype == tf.string:
+                assert answer[name].tolist() == value.numpy().tolist()
+            else:
+                np.testing.assert_allclose(answer[name], value, atol=1e-5)
+
+
+def _bytes(value):
+    return (
+        np.array([one.encode() if isinstance(one, str) else one for one in value], object)
+        if value.dtype == object
+        else value
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Search(beam=4, num_best=3, max_length=12),
+        Search(beam=4, max_length=12, coverage_penalty=0.2, no_repeat_ngram=2, groups=2, diversity=0.4),
+        Draws(num_samples=2, max_length=8, seed=3),
+    ],
+    ids=["n-best", "penalties", "draws"],
+)
+def test_export_translates_like_the_run(exported, model, options):
+    path, _ = exported
+    loaded = TranslationModel.from_saved_model(path.parent)
+    here = TranslationModel.from_keras(model, (SOURCE, TARGET), SEARCH.max_length)
+    assert loaded.max_length == SEARCH.max_length
+    for prefix in (None, "ein"):
+        one, other = (m.translate(SENTENCES, options, prefix, batch_size=4, align=True) for m in (loaded, here))
+        for found, wanted in zip(one, other, strict=True):
+            assert found["translation"].tolist() == wanted["translation"].tolist()
+            np.testing.assert_allclose(found["log_prob"], wanted["log_prob"], atol=1e-4)
+            np.testing.assert_allclose(found["alignment"], wanted["alignment"], atol=1e-4)
+    streamed = [answer["translation"].tolist() for answer in here.stream(iter(SENTENCES), options, "ein", align=True)]
+    assert streamed == [answer["translation"].tolist() for answer in other]

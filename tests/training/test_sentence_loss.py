@@ -1,0 +1,104 @@
+"""The loss of sentences against NumPy: padding, label smoothing, rows in shards, scheduled sampling."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rnnapps.models.translator import translator
+from rnnapps.training.sentence_loss import loss, mean_nats, training_loss
+
+SIZE = 7
+
+
+class Network:
+    """Logits that depend on what the decoder reads, and a record of that."""
+
+    def __init__(self):
+        self.table = tf.constant(np.random.default_rng(0).normal(0, 1, (SIZE, SIZE)).astype("float32"))
+        self.read = []
+
+    def __call__(self, inputs, training=False):
+        self.read.append(inputs["target"])
+        return {"logits": tf.gather(self.table, inputs["target"])}
+
+
+def given(rows=3, time=5, seed=1):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(1, SIZE, (rows, time)).astype("int32")
+    weights = (np.arange(time) < rng.integers(1, time + 1, (rows, 1))).astype("float32")
+    reads = np.pad(targets[:, :-1], [(0, 0), (1, 0)])
+    return {"target": tf.constant(reads)}, tf.constant(targets * weights.astype("int32")), tf.constant(weights)
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("rows", [3, 37])
+def test_is_the_mean_over_what_is_there(smoothing, rows):
+    network, (inputs, targets, weights) = Network(), given(rows)
+    log_p = log_softmax(network.table.numpy()[inputs["target"].numpy()])
+    right = -np.take_along_axis(log_p, targets.numpy()[..., None], -1)[..., 0]
+    costs = (1 - smoothing) * right - smoothing * log_p.mean(-1)
+    wanted = (costs * weights.numpy()).sum() / weights.numpy().sum()
+
+    @tf.function(autograph=False)  # a graph cuts the rows in shards
+    def run():
+        return loss(network, inputs, targets, weights, True, smoothing)
+
+    assert float(run()) == pytest.approx(wanted, rel=1e-5)
+    assert float(loss(network, inputs, targets, 0 * weights)) == 0
+
+
+def test_mean_over_batches_counts_every_token_alike():
+    network, batches = Network(), [given(3, 5, 1), given(2, 9, 2)]
+    one = [float(loss(network, *batch)) for batch in batches]
+    tokens = [float(tf.reduce_sum(batch[2])) for batch in batches]
+    assert mean_nats(network)(batches) == pytest.approx(np.dot(one, tokens) / sum(tokens), rel=1e-5)
+
+
+def test_scheduled_sampling_reads_guesses_in_the_place_of_tokens():
+    network, batch = Network(), given(40, 9)
+    guesses = np.pad(network.table.numpy()[batch[0]["target"].numpy()].argmax(-1)[:, :-1], [(0, 0), (1, 0)])
+
+    def read(updates, share=0.5, seed=0):
+        network.read.clear()
+        training_loss(0.0, share, lambda: keras.Variable(updates, dtype="int64"), seed)(network, *batch, True)
+        return network.read[-1].numpy()
+
+    given_tokens = batch[0]["target"].numpy()
+    np.testing.assert_array_equal(read(0), given_tokens)  # it grows from nothing
+    mixed = read(5_000)
+    assert np.all((mixed == given_tokens) | (mixed == guesses))
+    differ = given_tokens != guesses
+    assert 0.4 < np.mean(mixed[differ] == guesses[differ]) < 0.6
+    half_way = read(2_500)
+    assert 0.15 < np.mean(half_way[differ] == guesses[differ]) < 0.35
+    np.testing.assert_array_equal(read(9_000, share=1.0), guesses)
+    assert not np.array_equal(read(5_000, seed=1), mixed)
+
+
+def test_fewer_rows_than_cores_train_as_well():
+    """The last batch of an epoch: a core's share of it can be nothing."""
+    network = translator(SIZE + 1, units=4, embedding=4, cell="lstm")
+    unknown = tf.TensorSpec((None, None), tf.int32)
+    signature = [{"source": unknown, "target": unknown}, unknown, tf.TensorSpec((None, None), tf.float32)]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def run(inputs, targets, weights):
+        with tf.GradientTape() as tape:
+            cost = loss(network, inputs, targets, weights, True)
+        return cost, tape.gradient(cost, network.trainable_variables)
+
+    for rows in (1, 2, 5):
+        inputs, targets, weights = given(rows)
+        inputs = {**inputs, "source": targets + 1}
+        found, gradients = run(inputs, targets, weights)
+        with tf.GradientTape() as tape:
+            wanted = loss(network, inputs, targets, weights, True)
+        expected = tape.gradient(wanted, network.trainable_variables)
+        assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+        for one, other in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=1e-5)
