@@ -38,6 +38,7 @@ _SUBMODULES = (
     "serving",
     "text_generation",
     "training",
+    "translation",
 )
 
 __all__ = ["__version__", *_SUBMODULES]

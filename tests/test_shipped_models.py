@@ -16,6 +16,11 @@ from rnnapps.serving.capi import run_in_c_api
 from rnnapps.serving.text_model import TextModel
 from rnnapps.text_generation.config import Predict
 from rnnapps.text_generation.task import predict
+from rnnapps.translation.answers import translation_model
+from rnnapps.translation.config import Evaluate as TranslationScores
+from rnnapps.translation.config import Predict as TranslationOptions
+from rnnapps.translation.task import evaluate as score_translation
+from rnnapps.translation.task import predict as translate
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHAKESPEARE, ETTH1 = SHARED / "text" / "tinyshakespeare.txt", SHARED / "timeseries" / "ett" / "ETTh1.csv"
@@ -124,3 +129,46 @@ def test_shakespeare_scores_what_its_manifest_says(name):
     answer = TextModel.from_saved_model(folder).score([text[int(len(text) * 0.9) :].encode()])
     assert int(answer["num_chars"][0]) == figures["test_tokens"]
     assert abs(float(answer["nats_per_char"][0]) - figures["test_nats"]) < 1e-4
+
+
+TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0)}
+MULTI30K = SHARED / "multi30k" / "raw"
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translators_are_shipped_and_small(name):
+    folder = shipped_models()[name]
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 30e6
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["data"] == {"learnt": name, "train": 29000, "validation": 1014, "test": 1000}
+    assert {"config", "languages", "search", "seed", "figures", "versions", "source_vocabulary"} <= set(manifest)
+    assert (
+        manifest["figures"]["test_bleu"] > TRANSLATORS[name][1] - 1 and manifest["figures"]["training_seconds"] < 3_600
+    )
+    without_words = json.dumps({key: value for key, value in manifest.items() if not key.endswith("vocabulary")})
+    assert '"/' not in without_words, "a path of some machine"
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
+def test_translators_answer_in_the_c_api(name):
+    folder = shipped_models()[name]
+    sentences = ["A dog is running on the beach.", "", "Two children are playing with a ball."]
+    request = {"sentence": np.array([sentence.encode() for sentence in sentences], object)}
+    (answer,) = run_in_c_api(folder, [("serving_default", request)])
+    found = answer["translation"].tolist()
+    assert found[0].startswith(TRANSLATORS[name][0]) and found[1] == b""
+    assert found == [translate(TranslationOptions(model=folder, sentence=one))[0][0].encode() for one in sentences]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.skipif(not MULTI30K.is_dir(), reason="wants the captions")
+def test_translators_translate_what_they_have_not_seen(name):
+    """BLEU of the test part through the export, lowercased."""
+    files = tuple(MULTI30K / f"test_2016_flickr.{language}.gz" for language in name.split("_")[1:])
+    found = score_translation(
+        TranslationScores(model=shipped_models()[name], pairs=files, aligned=True, lowercase=True)
+    )
+    assert found[files[0].name]["bleu"] > TRANSLATORS[name][1]
+    assert translation_model(None, shipped_models()[name]).max_length == 100

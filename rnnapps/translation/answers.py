@@ -1,0 +1,173 @@
+"""What a trained translator is asked: scores of a part of its pairs, and translations of what a user gives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnapps import config as configs
+from rnnapps.data.pair_corpus import PairCorpus
+from rnnapps.data.pair_sources import read_pairs
+from rnnapps.decoding import Search
+from rnnapps.errors import UsageError
+from rnnapps.files import write_whole
+from rnnapps.serving.translation import Draws
+from rnnapps.serving.translation_model import Answer, TranslationModel
+from rnnapps.training.run import Run
+from rnnapps.training.translation_scores import by_length, scores
+from rnnapps.translation.alignment import plot
+from rnnapps.translation.build import DATA, learnt, load_vocabularies
+from rnnapps.translation.config import SHIPPED_MODEL, Config, Evaluate, Predict
+from rnnapps.translation.verbs import RUN, Decoding
+
+
+def translation_model(run: Path | None, model: Path | None) -> TranslationModel:
+    """The model that the options name, or the shipped one."""
+    if run is None:
+        return TranslationModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
+    folder = Run(run, DATA)
+    config = folder.load_config(Config)  # a folder that is no run is the first thing to say
+    return TranslationModel.from_keras(folder.load_model(), load_vocabularies(folder.data_path), config.max_length)
+
+
+def search(options: Decoding, max_length: int, **more: Any) -> Search:
+    """The search that the options of a verb mean."""
+    same = ("beam", "length_penalty", "coverage_penalty", "no_repeat_ngram")
+    return Search(max_length=max_length, **{name: getattr(options, name) for name in same}, **more)
+
+
+def judged(model: TranslationModel, sources: Sequence[str], targets: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Scores of the best translations by a beam of 5, and a sentence that says them."""
+    found = model.texts(model.translate(sources, Search(max_length=model.max_length)))
+    figures = scores(found, targets)
+    sentence = (
+        f"BLEU {figures['bleu']:.1f}, chrF {figures['chrf']:.1f}, {figures['exact']:.1%} exactly right, of "
+        f"{len(found):,} sentences that training never saw"
+    )
+    return figures, sentence
+
+
+def evaluate(options: Evaluate) -> dict[str, Any]:
+    """As `task.evaluate`."""
+    name, sources, targets = _pairs_to_score(options)
+    model = translation_model(options.run if options.model else options.run or RUN, options.model)
+    answers = model.translate(sources, search(options, model.max_length), batch_size=options.batch_size)
+    found = model.texts(answers)
+    if options.output is not None:
+        text = "".join(f"{one}\n" for one in found)
+        write_whole(options.output, lambda path: path.write_text(text, encoding="utf-8"))
+    table: dict[str, Any] = {
+        name: scores(found, targets, options.lowercase),
+        "baseline copy": scores(sources, targets, options.lowercase),
+    }
+    lengths = by_length(sources, found, targets, options.lowercase) if options.by_length else {}
+    if options.json:
+        print(json.dumps({**table, "by_length": lengths} if lengths else table, ensure_ascii=False))
+        return table
+    print(f"{'':40}{'BLEU':>8}{'chrF':>8}{'exact':>9}{'pairs':>9}")
+    for label, row in (*((label, {**row, "pairs": len(found)}) for label, row in table.items()), *lengths.items()):
+        label = f"  {label} words" if label in lengths else label
+        print(f"{label:40}{row['bleu']:8.2f}{row['chrf']:8.2f}{row['exact']:9.2%}{row['pairs']:9,}")
+    for metric in ("bleu", "chrf"):
+        print(f"{metric}: {table[name][f'{metric}_signature']}")
+    return table
+
+
+def _pairs_to_score(options: Evaluate) -> tuple[str, list[str], list[str]]:
+    if options.pairs:
+        notes: list[str] = []
+        sources, targets = read_pairs(options.pairs, options.aligned, notes)
+        for note in notes:
+            print(note, file=sys.stderr)
+        return options.pairs[0].name, sources, targets
+    if options.model is not None:
+        raise UsageError(
+            f"--model {options.model} without --pairs: wanted --pairs FILE, since an export holds no pairs"
+        )
+    run = Run(options.run or RUN, DATA)
+    config = run.load_config(Config)
+    sources, targets = PairCorpus.open(run.data_path).texts(options.split)
+    if not sources:
+        raise UsageError(f"--split {options.split}: the run {run.folder} holds nothing out for it")
+    return f"{learnt(config)}, {options.split}", sources, targets
+
+
+def predict(options: Predict) -> list[list[str]]:
+    """As `task.predict`."""
+    model = translation_model(options.run, options.model)
+    how = _how(options, model.max_length)
+    asked, read = _sentences(options)
+    # Always with alignments: a token that the vocabulary lacks is copied from where it looked.
+    if read is None:
+        answers = iter(model.translate(asked, how, options.prefix, options.batch_size, align=True))
+    else:
+        answers = model.stream(_kept(read, asked), how, options.prefix, align=True)
+    written = []
+    for number, answer in enumerate(answers):
+        if number == 0 and options.plot_attention is not None:
+            plot(options.plot_attention, answer)
+        texts = [text.decode("utf-8") for text in answer["translation"]]
+        _print(options, asked[number], texts, answer)
+        written.append(texts)
+    return written
+
+
+def _how(options: Predict, longest: int) -> Search | Draws:
+    max_length = options.max_length or longest
+    if not options.sample:
+        grouped = {"groups": options.groups, "diversity": options.diversity} if options.groups > 1 else {}
+        return search(options, max_length, min_length=options.min_length, num_best=options.nbest, **grouped)
+
+    same = ("temperature", "top_k", "top_p", "min_p", "seed")
+    return Draws(options.nbest, max_length, **{name: getattr(options, name) for name in same})
+
+
+def _sentences(options: Predict) -> tuple[list[str], Iterator[str] | None]:
+    """All at once; or none, and those of standard input as they come."""
+    if options.sentence is not None:
+        return [options.sentence], None
+    if options.file is None:
+        return [], _lines_of_standard_input()
+    try:
+        return options.file.read_text(encoding="utf-8-sig").splitlines(), None
+    except OSError as error:
+        raise UsageError(f"--file {options.file} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--file {options.file} is not UTF-8 text at byte {error.start}") from None
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    try:
+        for line in sys.stdin:
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8 text at byte {error.start} of what was left of it") from None
+
+
+def _kept(sentences: Iterator[str], kept: list[str]) -> Iterator[str]:
+    for sentence in sentences:
+        kept.append(sentence)
+        yield sentence
+
+
+def _print(options: Predict, sentence: str, texts: list[str], answer: Answer) -> None:
+    if not options.json:
+        for text, score in zip(texts, answer["score"], strict=True):
+            print(f"{score:8.4f}  {text}" if options.nbest > 1 else text, flush=True)
+        return
+    one: dict[str, Any] = {"sentence": sentence, "translation": texts[0], "score": float(answer["score"][0])}
+    if options.nbest > 1:
+        scored = zip(texts, answer["score"], answer["log_prob"], strict=True)
+        one["nbest"] = [{"translation": t, "score": float(s), "log_prob": float(p)} for t, s, p in scored]
+    pieces = [piece.decode("utf-8") for piece in answer["pieces"] if piece]
+    source = [piece.decode("utf-8") for piece in answer["source_pieces"] if piece]
+    looks = answer["alignment"][: len(pieces), : len(source)]
+    one |= {
+        "pieces": pieces,
+        "source_pieces": source,
+        "alignment": [[round(float(w), 4) for w in row] for row in looks],
+    }
+    print(json.dumps(one, ensure_ascii=False), flush=True)

@@ -1,0 +1,231 @@
+"""Translation from the command line's point of view: train, evaluate, predict, export on a small language."""
+
+import dataclasses
+import io
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from elsewhere import HIDE
+
+from rnnapps import cli
+from rnnapps.errors import UsageError
+from rnnapps.training.log import Log
+from rnnapps.translation import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+
+TINY = PRESETS["tiny"]
+WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
+ELSEWHERE = (
+    HIDE
+    + """
+import json, tensorflow as tf
+served = tf.saved_model.load(sys.argv[1]).signatures
+found = served["serving_default"](sentence=tf.constant(json.loads(sys.argv[2])))
+print(json.dumps([text.decode() for text in found["translation"].numpy()]))
+"""
+)
+
+
+def pairs(path, count=400, seed=0):
+    """Numbers, and their German words in the opposite order: a word looks where its own position does not say."""
+    rng = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        words = [rng.choice(list(WORDS)) for _ in range(rng.randint(1, 4))]
+        lines.append(" ".join(words) + "\t" + " ".join(WORDS[word] for word in reversed(words)))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """A run on that language."""
+    folder = tmp_path_factory.mktemp("numbers")
+    config = dataclasses.replace(
+        TINY, pairs=(pairs(folder / "numbers.tsv", 2_000),), run=folder / "run", tokens="word", units=32, epochs=12.0,
+        validation_fraction=0.1, test_fraction=0.1, batch_size=32, learning_rate=0.02,
+    )  # fmt: skip
+    train(config)
+    return config
+
+
+def test_it_learns_what_it_has_not_seen(numbers, capsys, tmp_path):
+    found = evaluate(Evaluate(run=numbers.run, by_length=True, output=tmp_path / "out.txt"))
+    printed = capsys.readouterr().out
+    assert found["numbers.tsv, test"]["exact"] > 0.9 > found["baseline copy"]["exact"]
+    assert "BLEU" in printed and "nrefs:1" in printed and "0-5 words" in printed
+    lines = (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 50 and set(" ".join(lines).split()) <= set(WORDS.values())
+    again = evaluate(Evaluate(run=numbers.run, json=True))
+    assert json.loads(capsys.readouterr().out) == again == found
+
+
+def test_own_files_are_scored(numbers, tmp_path, capsys):
+    (tmp_path / "from.txt").write_text("one two\nthree\n", encoding="utf-8")
+    (tmp_path / "to.txt").write_text("zwei eins\ndrei\n", encoding="utf-8")
+    both = (tmp_path / "from.txt", tmp_path / "to.txt")
+    assert evaluate(Evaluate(run=numbers.run, pairs=both, aligned=True))["from.txt"]["exact"] == 1
+    assert "2" in capsys.readouterr().out
+
+
+def test_sentences_from_everywhere(numbers, tmp_path, capsys, monkeypatch):
+    assert predict(Predict(run=numbers.run, sentence="one two three")) == [["drei zwei eins"]]
+    assert capsys.readouterr().out == "drei zwei eins\n"
+    (tmp_path / "some.txt").write_text("\ufeffone two\r\n\r\nsix", encoding="utf-8")
+    assert predict(Predict(run=numbers.run, file=tmp_path / "some.txt")) == [["zwei eins"], [""], ["sechs"]]
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", io.StringIO("four one\n\nfive\n"))
+    assert predict(Predict(run=numbers.run)) == [["eins vier"], [""], ["fünf"]]
+    assert capsys.readouterr().out == "eins vier\n\nfünf\n"
+
+
+def test_words_that_were_never_seen_are_copied(numbers):
+    ((text,),) = predict(Predict(run=numbers.run, sentence="seven", prefix="sieben", max_length=2))
+    assert text == "seven"
+
+
+def test_several_translations_with_scores_and_alignments(numbers, tmp_path, capsys):
+    predict(Predict(run=numbers.run, sentence="one two", nbest=3, json=True, plot_attention=tmp_path / "look.png"))
+    found = json.loads(capsys.readouterr().out)
+    assert found["translation"] == "zwei eins" and [one["translation"] for one in found["nbest"]][0] == "zwei eins"
+    scores = [one["score"] for one in found["nbest"]]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 3 and max(scores) < 0
+    assert found["pieces"] == [" zwei", " eins"] and found["source_pieces"] == [" one", " two"]
+    assert np.argmax(found["alignment"], axis=1).tolist() == [1, 0]
+    assert (tmp_path / "look.png").read_bytes().startswith(b"\x89PNG")
+    predict(Predict(run=numbers.run, sentence="one two", nbest=2))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_drawn_translations_are_of_their_seed(numbers):
+    options = Predict(run=numbers.run, sentence="one two three four", sample=True, nbest=8, temperature=3.0, seed=1)
+    assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
+
+
+def test_resume_is_bit_exact(numbers, tmp_path):
+    whole = dataclasses.replace(
+        numbers, run=tmp_path / "whole", epochs=1.0, schedule="constant", dropout=0.2, recurrent_dropout=0.1,
+        scheduled_sampling=0.5, average=0.9, accumulate=2, test_fraction=0.0,
+    )  # fmt: skip
+    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=0.5)
+    train(whole)
+    train(half)
+    train(dataclasses.replace(half, epochs=1.0, resume=True))
+    one, other = (np.load(run / "checkpoints" / "last.npz") for run in (whole.run, half.run))
+    assert set(one.files) == set(other.files)
+    for name in one.files:
+        if name != "state.json":
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    with pytest.raises(UsageError, match="--max-length 7: the run to resume has 100"):
+        train(dataclasses.replace(half, max_length=7, resume=True))
+
+
+def test_the_best_checkpoint_by_bleu(numbers, tmp_path):
+    config = dataclasses.replace(numbers, run=tmp_path / "run", best="bleu", epochs=1.0, validate_every=0.5)
+    train(config)
+    figures = [line["validation_bleu"] for line in Log(config.run).read() if "validation_bleu" in line]
+    best = json.loads((config.run / "figures.json").read_text())["validation"]
+    assert best == max(figures) and len(figures) > 1
+
+
+def test_an_export_answers_as_the_run_does(numbers, tmp_path):
+    path = export(Export(run=numbers.run, output=tmp_path, name="numbers"))
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["figures"]["test_bleu"] > 50 and manifest["target_vocabulary"] is None
+    assert "pairs" not in manifest["config"] and "run" not in manifest["config"]
+    sentences = ["one two three", "", "six five", "four"]
+    script = [sys.executable, "-c", ELSEWHERE, str(path), json.dumps(sentences)]
+    printed = subprocess.run(script, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    found = json.loads(printed.splitlines()[-1])
+    assert found == [predict(Predict(run=numbers.run, sentence=one))[0][0] for one in sentences]
+    assert found == [predict(Predict(model=path, sentence=one))[0][0] for one in sentences]
+    with pytest.raises(UsageError, match="without --pairs"):
+        evaluate(Evaluate(model=path))
+    assert evaluate(Evaluate(model=path, pairs=(pairs(tmp_path / "new.tsv", 50, seed=9),)))["new.tsv"]["exact"] > 0.9
+
+
+def test_two_vocabularies_characters_and_lower_case(tmp_path):
+    for number, changes in enumerate(
+        (
+            {"joint": False, "tokens": "char", "tied": False, "cell": "lstm", "layers": 2},
+            {"lowercase": True, "batch_tokens": 200, "batch_size": None, "score": "general"},
+        )
+    ):
+        config = dataclasses.replace(
+            TINY, pairs=(pairs(tmp_path / "few.tsv", 120),), run=tmp_path / str(number), test_fraction=0.1, **changes
+        )
+        train(config)
+        (texts,) = predict(Predict(run=config.run, sentence="One two", beam=2, max_length=4))
+        assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--languages", "en"], "--languages en: wanted two, from and to"),
+        (
+            ["train", "--batch-size", "8", "--batch-tokens", "100"],
+            "--batch-size and --batch-tokens were given together",
+        ),
+        (["train", "--score", "dot", "--coverage"], "--coverage with --score dot: wanted --score additive"),
+        (["train", "--test", "a.tsv"], "--test without --pairs"),
+        (["train", "--weight-decay", "0.1"], "--weight-decay with --optimizer adam"),
+        (["predict", "--sentence", "x", "--nbest", "9"], "--nbest 9 with --beam 5"),
+        (["predict", "--sentence", "x", "--file", "y"], "--sentence and --file were given together"),
+        (["predict", "--sentence", "x", "--groups", "2"], "--groups 2 with --beam 5: wanted a divisor of it"),
+        (["predict", "--sentence", "x", "--plot-attention", "a.gif"], "--plot-attention a.gif"),
+    ],
+)
+def test_bad_options_are_said_in_a_sentence(arguments, said, capsys):
+    assert cli.main("rnnapps.translation", arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and len(error.strip().splitlines()) == 1
+
+
+def test_what_is_not_there_is_said_in_a_sentence(numbers, tmp_path):
+    new = dataclasses.replace(TINY, run=tmp_path / "run")
+    cases = {
+        "none.tsv": lambda: train(dataclasses.replace(new, pairs=(tmp_path / "none.tsv",))),
+        "--languages en es does not go with multi30k": lambda: train(
+            dataclasses.replace(new, dataset="multi30k", languages=("en", "es"))
+        ),
+        "xx_YY": lambda: train(dataclasses.replace(new, languages=("en", "xx_YY"))),
+        "tatoebas": lambda: train(dataclasses.replace(new, dataset="tatoebas")),
+        "nowhere": lambda: predict(Predict(run=tmp_path / "nowhere", sentence="x")),
+        "some.txt": lambda: predict(Predict(run=numbers.run, file=tmp_path / "some.txt")),
+        "holds no SavedModel": lambda: predict(Predict(model=tmp_path, sentence="x")),
+        "--resume": lambda: train(numbers),
+    }
+    for said, run in cases.items():
+        with pytest.raises(UsageError, match=said) as raised:
+            run()
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_messy_files_lose_nothing_that_was_saved(numbers, tmp_path, capsys):
+    before = (numbers.run / "model.keras").read_bytes()
+    binary = tmp_path / "binary.tsv"
+    binary.write_bytes(b"one\teins\n\xff\xfe\ttwo\n")
+    with pytest.raises(UsageError, match=r"binary\.tsv"):
+        train(dataclasses.replace(numbers, pairs=(binary,), overwrite=True))
+    (tmp_path / "a").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    (tmp_path / "b").write_text("eins\nzwei\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="has 3 lines and .* has 2"):
+        train(dataclasses.replace(numbers, pairs=(tmp_path / "a", tmp_path / "b"), aligned=True, overwrite=True))
+    assert (numbers.run / "model.keras").read_bytes() == before
+    lines = pairs(tmp_path / "messy.tsv", 100).read_text(encoding="utf-8")
+    (tmp_path / "messy.tsv").write_text(lines + "no tab\n\tzwei\nthree\t\n" + "one " * 10_000 + "\teins\n")
+    train(dataclasses.replace(TINY, pairs=(tmp_path / "messy.tsv",), run=tmp_path / "run"))
+    said = " ".join(capsys.readouterr())
+    assert said.count("left out") >= 2, said
+    assert predict(Predict(run=tmp_path / "run", sentence="one " * 10_000, beam=1))
+
+
+def test_defaults_of_the_config():
+    assert Config().dataset is None and set(PRESETS) >= {"quick", "base", "tiny"}
+    for name, preset in PRESETS.items():
+        assert preset.preset == name
