@@ -4,6 +4,7 @@
     train       a training step of recurrent layers: ours, Keras' and PyTorch's, and the bare matrix products
     infer       a forward pass of the same
     fit         `model.fit` with our layers and with Keras'
+    translation a training step of a translator: ours and Keras'; a beam search in one function, and driven from Python
     linear      a training step of a cell without a loop over time, beside the LSTM, on long sequences
 
 Contenders take turns within one run (A B C A B C ...), so that a change of the machine's speed meets all of them, and
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench_fit
 import bench_layers
+import bench_translation
 import numpy as np
 from contenders import Contender, Result, interleave
 from torch_text import TorchLoop, Weights, lstm_weights
@@ -186,7 +188,17 @@ def _parser() -> argparse.ArgumentParser:
     text.add_argument("--temperature", type=_above_zero, default=0.8, help="(default %(default)s)")
     text.set_defaults(function=generate)
     _add_layers(commands, shared)
+    _add_translation(commands, shared)
     return parser
+
+
+def _add_translation(commands: Any, shared: argparse.ArgumentParser) -> None:
+    pairs = commands.add_parser("translation", parents=[shared], help="tokens and sentences per second of a translator")
+    sizes = {"vocabulary": 8000, "units": 256, "batch": 80, "steps": 16, "beam": 5, "sentences": 64}
+    for name, size in sizes.items():
+        pairs.add_argument(f"--{name}", type=_whole, default=size, help="(default %(default)s)")
+    pairs.add_argument("--threads", type=_whole, help="of all (default: all cores)")
+    pairs.set_defaults(function=lambda options: bench_translation.translation(options, table))
 
 
 def _add_layers(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from rnnapps.cells.cell import register
-from rnnapps.layers.fed_cell import FedCell, is_three_part, recurrent_mask
+from rnnapps.layers.fed_cell import FedCell, is_three_part, output_size, recurrent_mask, state_sizes
 from rnnapps.layers.unroll import cut
 from rnnapps.ops import attention, execution, step_loop
 
@@ -92,7 +92,7 @@ class AttentionDecoder(keras.layers.Layer):
                 raise ValueError(
                     f"dropout {cell.dropout} of {cell.name} in {self.name}: wanted 0, and the input dropped"
                 )
-        sizes = [_output_size(cell) for cell in self.cells]
+        sizes = [output_size(cell) for cell in self.cells]
         if residual and len(set(sizes)) > 1:
             raise ValueError(f"residual of {self.name} wants cells of one size, not {sizes}")
         self.units = sizes[-1] if units is None else units
@@ -108,7 +108,7 @@ class AttentionDecoder(keras.layers.Layer):
         sizes: dict[str, int | None] = {}
         for i, cell in enumerate(self.cells):
             names = ("h", "c", *(f"s{n}" for n in range(2, 9)))
-            sizes |= {f"layer_{i}_{name}": size for name, size in zip(names, _state_sizes(cell), strict=False)}
+            sizes |= {f"layer_{i}_{name}": size for name, size in zip(names, state_sizes(cell), strict=False)}
         if self.input_feeding:
             sizes["feed"] = self.units
         return {**sizes, "coverage": None} if self.coverage else sizes
@@ -116,7 +116,7 @@ class AttentionDecoder(keras.layers.Layer):
     @property
     def num_cell_states(self):
         """How many of the states are those of the cells, which come first."""
-        return sum(len(_state_sizes(cell)) for cell in self.cells)
+        return sum(len(state_sizes(cell)) for cell in self.cells)
 
     def build(self, sequences_shape, memory_shape=None):
         features, memory = sequences_shape[-1], memory_shape[-1]
@@ -129,7 +129,7 @@ class AttentionDecoder(keras.layers.Layer):
             if not cell.built:
                 cell.build((None, features + (self.units if first and self.input_feeding else 0)))
                 cell.built = True
-            features = _output_size(cell)
+            features = output_size(cell)
 
         def matrix(name, *shape):
             return self.add_weight(shape=shape, initializer=self.kernel_initializer, name=name)
@@ -214,14 +214,14 @@ class AttentionDecoder(keras.layers.Layer):
 
     def _fed_cells(self, masks, training=False):
         # The first cell is fed beside its input, the others have no other input than what they are fed.
-        sizes = [self.units if self.input_feeding else 0, *(_output_size(cell) for cell in self.cells[:-1])]
+        sizes = [self.units if self.input_feeding else 0, *(output_size(cell) for cell in self.cells[:-1])]
         described = zip(self.cells, sizes, masks, strict=True)
         return [FedCell(cell, f"cell_{i}", size, mask, training) for i, (cell, size, mask) in enumerate(described)]
 
     def _by_cell(self, states):
         first, found = 0, []
         for cell in self.cells:
-            count = len(_state_sizes(cell))
+            count = len(state_sizes(cell))
             found.append(list(states[first : first + count]))
             first += count
         return found
@@ -308,12 +308,3 @@ class AttentionDecoder(keras.layers.Layer):
 
 def _width(tensor):
     return tensor.shape[-1] if tensor.shape[-1] is not None else ops.shape(tensor)[-1]
-
-
-def _output_size(cell):
-    size = getattr(cell, "output_size", None)
-    return _state_sizes(cell)[0] if size is None else size
-
-
-def _state_sizes(cell):
-    return list(cell.state_size) if isinstance(cell.state_size, (list, tuple)) else [cell.state_size]

@@ -121,5 +121,16 @@ def recurrent_mask(cell, state, training):
     return None
 
 
+def output_size(cell):
+    """Size of what a cell gives out."""
+    size = getattr(cell, "output_size", None)
+    return state_sizes(cell)[0] if size is None else size
+
+
+def state_sizes(cell):
+    """Sizes of a cell's states, as a list."""
+    return list(cell.state_size) if isinstance(cell.state_size, (list, tuple)) else [cell.state_size]
+
+
 def _sum(one, other):
     return one if other is None else one + other

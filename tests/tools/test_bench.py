@@ -220,3 +220,14 @@ def test_numbers_must_be_positive(option, capsys):
     with pytest.raises(SystemExit, match="2"):
         bench.main(["generate", option, "0"])
     assert f"argument {option}: wanted " in capsys.readouterr().err
+
+
+def test_translation_times_ours_beside_the_same_network_of_keras(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("rnnapps.runtime.configure", lambda threads: None)
+    sizes = ["--vocabulary", "30", "--units", "8", "--batch", "4", "--steps", "5", "--sentences", "2", "--beam", "2"]
+    assert bench.main(["translation", "--rounds", "1", *sizes, "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["training"]["rates"]) == {"rnnapps, input feeding", "rnnapps", "keras.layers"}
+    assert set(figures["search"]["rates"]) == {"rnnapps", "step by step from Python"}
+    assert figures["training"]["ratio_without_feeding"] > 0 < figures["search"]["ratio"]
+    assert "logits of the same weights differ by" in capsys.readouterr().out
