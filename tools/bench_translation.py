@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ def translation(
     """
     from rnnapps import runtime
 
-    runtime.configure(options.threads or 0)
+    if options.threads:
+        runtime.configure(options.threads)
     pairs = _pairs(options)
     figures: dict[str, Any] = {}
     work = float(pairs[2].sum())
@@ -67,19 +69,20 @@ def _network(options: argparse.Namespace, feeding: bool) -> Any:
     )
 
 
-def _step(network: Any, pairs: tuple[Any, Any, Any], jit_compile: bool = False) -> Callable[[], Any]:
+def _step(network: Any, pairs: tuple[Any, Any, Any], in_shards: bool = True) -> Callable[[], Any]:
     """One update of Adam, with the gradient's norm cut at 1."""
     import tensorflow as tf
 
+    from rnnapps.ops import execution
     from rnnapps.training.optimizers import optimizer
     from rnnapps.training.sentence_loss import loss
 
     updates = optimizer("adam", 1e-4)
     updates.build(network.trainable_variables)
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
+    @tf.function(autograph=False)
     def run(inputs: Any, targets: Any, weights: Any) -> Any:
-        with tf.GradientTape() as tape:
+        with contextlib.nullcontext() if in_shards else execution.one_shard(), tf.GradientTape() as tape:
             cost = loss(network, inputs, targets, weights, True)
         gradients, _ = tf.clip_by_global_norm(tape.gradient(cost, network.trainable_variables), 1.0)
         updates.apply(gradients, network.trainable_variables)
@@ -101,7 +104,7 @@ def _without_feeding(options: argparse.Namespace, pairs: Any) -> list[tuple[str,
     print(f"logits of the same weights differ by {difference:.1e}, of {np.abs(logits).max():.2f} at most")
     if not difference <= _AGREE:
         raise RunError(f"logits of the same weights differ by {difference:.1e}: wanted {_AGREE} at most")
-    return [(OURS, _step(ours, pairs)), (KERAS, _step(theirs, pairs))]
+    return [(OURS, _step(ours, pairs)), (KERAS, _step(theirs, pairs, in_shards=False))]
 
 
 def _keras_network(options: argparse.Namespace) -> Any:
@@ -149,6 +152,7 @@ def _searches(options: argparse.Namespace) -> list[tuple[str, Callable[[], Any]]
     import tensorflow as tf
 
     from rnnapps.decoding import Search, beam_search
+    from rnnapps.ops import execution
     from rnnapps.serving.decoder_parts import NetworkParts
 
     parts = NetworkParts(_network(options, True))
@@ -157,10 +161,14 @@ def _searches(options: argparse.Namespace) -> list[tuple[str, Callable[[], Any]]
     # Every sentence to its end: a network that has learnt nothing seldom says that it is done.
     how = Search(beam=options.beam, max_length=2 * options.steps)
 
-    def search(compiled_step: bool) -> Any:
+    def search(source: Any, compiled_step: bool = False) -> Any:
         read = parts.encode(source)
         step = parts.step(read.memory, options.beam)
         return beam_search(tf.function(step) if compiled_step else step, read.states, how).scores
 
-    whole = tf.function(lambda: search(False), autograph=False)
-    return [(OURS, lambda: whole().numpy()), (PYTHON, lambda: search(True).numpy())]
+    @tf.function(autograph=False)
+    def whole() -> Any:
+        shards, _ = execution.row_shards(options.sentences)
+        return tf.concat([search(part) for part in tf.split(source, shards)], 0)
+
+    return [(OURS, lambda: whole().numpy()), (PYTHON, lambda: search(source, compiled_step=True).numpy())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ from rnnapps import decoding
 from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.data.sentences import END, UNSEEN
 from rnnapps.decoding import Search, Settings
+from rnnapps.ops import execution
 from rnnapps.serving.decoder_parts import ALIGNMENT, DecoderParts, Read
 
 # One request cannot keep a server busy for ever: what is longer is cut, in tokens.
@@ -58,10 +60,12 @@ class Translator:
         parts: The network.
         source: The vocabulary of what is read.
         target: That of what is written.
+        shards: Searches that run side by side, each for a part of the sentences. Default: as many as there are cores,
+            as each does the small operations of a step alone; a server has other requests for the other cores.
     """
 
-    def __init__(self, parts: DecoderParts, source: SentenceCodec, target: SentenceCodec):
-        self.parts, self.source, self.target = parts, source, target
+    def __init__(self, parts: DecoderParts, source: SentenceCodec, target: SentenceCodec, shards: int | None = None):
+        self.parts, self.source, self.target, self.shards = parts, source, target, shards
 
     def translate(
         self, sentences: tf.Tensor, options: Search | Draws, prefix: tf.Tensor | None = None, align: bool = True
@@ -91,14 +95,7 @@ class Translator:
         if isinstance(options, Draws):
             tokens, log_probs, scores = self._draw(read, options, forced, num_forced)
         else:
-            limits = _GROWTH * tf.reduce_sum(tf.cast(tf.not_equal(ids, 0), tf.int32), 1) + _MORE
-            if num_forced is not None:
-                limits += num_forced
-            found = decoding.beam_search(
-                self.parts.step(read.memory, options.beam), read.states, options, forced, num_forced,
-                tf.minimum(limits, options.max_length), tf.not_equal(ids, 0),
-            )  # fmt: skip
-            tokens, log_probs, scores = found.tokens, found.log_probs, found.scores
+            tokens, log_probs, scores = self._search(read, ids, options, forced, num_forced)
         empty = tf.equal(ids[:, 0], END)[:, tf.newaxis]
         tokens = tf.where(empty[..., tf.newaxis], 0, tokens)
         scores, log_probs = tf.where(empty, 0.0, scores), tf.where(empty, 0.0, log_probs)
@@ -125,6 +122,23 @@ class Translator:
         width = tf.reduce_max(tf.concat([ids.row_lengths(), [1]], 0))
         shape = tf.stack([ids.nrows(), width])
         return ids.to_tensor(shape=shape), pieces.to_tensor(default_value="", shape=shape)
+
+    def _search(
+        self, read: Read, ids: tf.Tensor, options: Search, forced: tf.Tensor | None, num_forced: tf.Tensor | None
+    ) -> list[tf.Tensor]:
+        """Tokens `(batch, n, time)`, log p and scores."""
+        there = tf.not_equal(ids, 0)
+        limits = _GROWTH * tf.reduce_sum(tf.cast(there, tf.int32), 1) + _MORE
+        limits = tf.minimum(limits if num_forced is None else limits + num_forced, options.max_length)
+        batch, parts = tf.shape(ids)[0], []
+        shards = self.shards or execution.row_shards(None)[0]
+        ends = [batch * i // shards for i in range(shards + 1)]
+        rows = (read, forced, num_forced, limits, there)
+        for first, last in itertools.pairwise(ends):
+            some, *given = tf.nest.map_structure(lambda t: t if t is None else t[first:last], rows)  # noqa: B023
+            found = decoding.beam_search(self.parts.step(some.memory, options.beam), some.states, options, *given)
+            parts.append((found.tokens, found.log_probs, found.scores))
+        return [tf.concat(pieces, 0) for pieces in zip(*parts, strict=True)]
 
     def _draw(
         self, read: Read, options: Draws, forced: tf.Tensor | None, num_forced: tf.Tensor | None

@@ -53,7 +53,7 @@ class TranslationEndpoints(tf.Module):
         # A saved module restores the variables that it holds; the model itself stays out, since Keras would be needed.
         self.model_variables = [variable.value for variable in model.variables]
         parts = NetworkParts(model)
-        translator = Translator(parts, source, target)
+        translator = Translator(parts, source, target, shards=1)
         self.serving_default = _serving_default(translator, search)
         self.score = _score(translator)
         self.encode = _encode(parts)

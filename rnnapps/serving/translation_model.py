@@ -36,6 +36,7 @@ class TranslationModel:
         source = SentenceCodec(vocabularies[0])
         target = source if vocabularies[1] == vocabularies[0] else SentenceCodec(vocabularies[1])
         self.translator, self.max_length = Translator(parts, source, target), max_length
+        self._functions: dict[Any, Callable[[Any], Any]] = {}
 
     @classmethod
     def from_keras(
@@ -99,11 +100,17 @@ class TranslationModel:
             yield {name: tensor.numpy()[0] for name, tensor in translate(tf.constant([sentence])).items()}
 
     def _compiled(self, options: Search | Draws, prefix: str | None, align: bool) -> Callable[[Any], Any]:
+        """The function that does so, made once."""
+
         def translate(sentences: tf.Tensor) -> dict[str, tf.Tensor]:
             begin = None if prefix is None else tf.fill(tf.shape(sentences), prefix)
             return self.translator.translate(sentences, options, begin, align)
 
-        return tf.function(translate, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+        asked = (options, prefix, align)
+        if asked not in self._functions:
+            signature = [tf.TensorSpec((None,), tf.string)]
+            self._functions[asked] = tf.function(translate, input_signature=signature, autograph=False)
+        return self._functions[asked]
 
     def texts(self, answers: Sequence[Answer]) -> list[str]:
         """The first translation of each answer."""

@@ -147,11 +147,12 @@ def test_an_export_answers_as_the_run_does(numbers, tmp_path):
     assert evaluate(Evaluate(model=path, pairs=(pairs(tmp_path / "new.tsv", 50, seed=9),)))["new.tsv"]["exact"] > 0.9
 
 
-def test_two_vocabularies_characters_and_lower_case(tmp_path):
+def test_other_vocabularies_batches_and_precision(tmp_path):
     for number, changes in enumerate(
         (
             {"joint": False, "tokens": "char", "tied": False, "cell": "lstm", "layers": 2},
             {"lowercase": True, "batch_tokens": 200, "batch_size": None, "score": "general"},
+            {"precision": "mixed_bfloat16", "coverage": True, "layers": 2, "epochs": 1.0},
         )
     ):
         config = dataclasses.replace(
