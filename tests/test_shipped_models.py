@@ -131,7 +131,7 @@ def test_shakespeare_scores_what_its_manifest_says(name):
     assert abs(float(answer["nats_per_char"][0]) - figures["test_nats"]) < 1e-4
 
 
-TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0)}
+TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0), "multi30k_en_fr": (b"Un chien", 54.5)}
 MULTI30K = SHARED / "multi30k" / "raw"
 
 

@@ -104,6 +104,7 @@ def gradients(layer, inputs, compiled=False):
     return run(x, memory)
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize(
     "options",
     [
@@ -122,6 +123,7 @@ def test_outputs_and_gradients_are_those_of_the_slow_twin(options):
         np.testing.assert_allclose(one, other, atol=3e-5)
 
 
+@pytest.mark.rotating
 def test_rows_in_shards_and_a_program_of_xla_change_nothing():
     layer, inputs = build("lstm", score="general"), data(rows=19)
     with tf.device("CPU"):

@@ -123,6 +123,7 @@ def test_resume_is_bit_exact(numbers, tmp_path):
         train(dataclasses.replace(half, max_length=7, resume=True))
 
 
+@pytest.mark.rotating
 def test_the_best_checkpoint_by_bleu(numbers, tmp_path):
     config = dataclasses.replace(numbers, run=tmp_path / "run", best="bleu", epochs=1.0, validate_every=0.5)
     train(config)
@@ -147,6 +148,7 @@ def test_an_export_answers_as_the_run_does(numbers, tmp_path):
     assert evaluate(Evaluate(model=path, pairs=(pairs(tmp_path / "new.tsv", 50, seed=9),)))["new.tsv"]["exact"] > 0.9
 
 
+@pytest.mark.rotating
 def test_other_vocabularies_batches_and_precision(tmp_path):
     for number, changes in enumerate(
         (
