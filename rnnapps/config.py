@@ -104,6 +104,13 @@ def check_at_most_one(config: _Dataclass, *names: str) -> None:
         raise UsageError(f"{' and '.join(given)} were given together: wanted only one of them")
 
 
+def check_folder_name(config: _Dataclass, name: str) -> None:
+    """Raises UsageError unless the field is the name of a folder that can be seen; `None` passes."""
+    value = getattr(config, name)
+    if value is not None and (not value or "/" in value or value.startswith(".")):
+        raise UsageError(f"{option(name)} {value!r}: wanted a plain folder name")
+
+
 def replace(config: ConfigT, **changes: Any) -> ConfigT:
     """A copy of `config` with some fields changed, checked like a new one.
 

@@ -1,11 +1,11 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and text files that a user names."""
 
 import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rnnapps.errors import RunError
+from rnnapps.errors import RunError, UsageError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -29,3 +29,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what cannot be written
             neighbour.unlink(missing_ok=True)
+
+
+def read_text(option: str, path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file that an option of the command line names.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding=encoding)
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} {path} is not UTF-8 text at byte {error.start}") from None

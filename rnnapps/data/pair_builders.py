@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import tensorflow_datasets as tfds
 
 from rnnapps.data.builders import LocalBuilder, TextFileBuilder, examples, prepare_with
-from rnnapps.data.pair_files import Pair, lines
+from rnnapps.data.pair_files import Pair, aligned_lines
 from rnnapps.errors import UsageError
 
 MULTI30K_LANGUAGES = ("de", "en", "fr")
@@ -69,18 +69,9 @@ class Multi30k(LocalBuilder):
         return {split: self._generate_examples([Path(path) for path in some]) for split, some in paths.items()}
 
     def _generate_examples(self, paths: Sequence[Path]) -> Iterator[tuple[int, dict[str, str]]]:
-        texts = [lines(path) for path in paths]
-        done = 0
-        for key in itertools.count():
-            pieces = [list(itertools.islice(text, _PIECE_LINES)) for text in texts]
-            if len(pieces[0]) != len(pieces[1]):
-                counts = [done + len(piece) + sum(1 for _ in text) for piece, text in zip(pieces, texts, strict=True)]
-                raise UsageError(
-                    f"{paths[0]} has {counts[0]:,} lines and {paths[1]} has {counts[1]:,}: wanted as many in both"
-                )
-            if not pieces[0]:
-                return
-            done += len(pieces[0])
+        both = aligned_lines(*paths)
+        for key, some in enumerate(iter(lambda: list(itertools.islice(both, _PIECE_LINES)), [])):
+            pieces = zip(*some, strict=True)
             yield key, {language: "".join(f"{line}\n" for line in piece)
                         for language, piece in zip(self.languages, pieces, strict=True)}  # fmt: skip
 

@@ -101,16 +101,24 @@ class AlignedFiles:
         Raises:
             UsageError: A file cannot be read, is not UTF-8, or has more lines than the other.
         """
-        sources, targets = lines(self.source), lines(self.target)
-        for number, (source, target) in enumerate(itertools.zip_longest(sources, targets), start=1):
-            if source is None or target is None:
-                counts = [number - (side is None) + sum(1 for _ in rest) for side, rest in
-                          ((source, sources), (target, targets))]  # fmt: skip
-                raise UsageError(
-                    f"{self.source} has {counts[0]:,} lines and {self.target} has {counts[1]:,}: wanted as many in both"
-                )
+        for number, (source, target) in enumerate(aligned_lines(self.source, self.target), start=1):
             if _kept(self.name, number, source, target, findings):
                 yield Pair(source, target)
+
+
+def aligned_lines(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+    """The lines of two files side by side.
+
+    Raises:
+        UsageError: As of `lines`, or one has more lines than the other.
+    """
+    sources, targets = lines(source), lines(target)
+    for number, (one, other) in enumerate(itertools.zip_longest(sources, targets), start=1):
+        if one is None or other is None:
+            counts = [number - (side is None) + sum(1 for _ in rest) for side, rest in
+                      ((one, sources), (other, targets))]  # fmt: skip
+            raise UsageError(f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}: wanted as many in both")
+        yield one, other
 
 
 def tab_pairs(name: str, text: Iterable[str], findings: Findings) -> Iterator[Pair]:

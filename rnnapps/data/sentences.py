@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tensorflow as tf
 
-from rnnapps.data.vocabulary import describe
-from rnnapps.errors import RunError, UsageError
-from rnnapps.files import write_whole
+from rnnapps.data.vocabulary import JsonFile
+from rnnapps.errors import UsageError
 from rnnapps.ops.strings import clean, split_sentence
 
 SENTENCE_KINDS = ("subword", "word", "char")
@@ -27,7 +23,7 @@ _RESERVED = "\N{LOWER ONE EIGHTH BLOCK}\N{LOWER FIVE EIGHTHS BLOCK}"
 _CHARACTERS = 0.75
 
 
-class SentenceVocabulary:
+class SentenceVocabulary(JsonFile):
     """Numbers for symbols: 0 is the start of a sentence and padding, 1 its end, 2 anything unseen, symbols from 3.
 
     `SentenceCodec` turns sentences into these numbers and back.
@@ -114,29 +110,13 @@ class SentenceVocabulary:
         return {"kind": self.kind, "lowercase": self.lowercase, "symbols": symbols}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> SentenceVocabulary:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """What `to_dict` gave.
 
         Raises:
             KeyError, TypeError, ValueError or UsageError: It is no vocabulary.
         """
         return cls(content["kind"], content["symbols"], content["lowercase"])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes JSON, all or nothing."""
-        write_whole(Path(path), lambda file: file.write_text(json.dumps(self.to_dict()), encoding="utf-8"))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SentenceVocabulary:
-        """Reads what `save` wrote.
-
-        Raises:
-            RunError: The file is missing or is no vocabulary.
-        """
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
-            raise RunError(f"{path} is not a readable vocabulary ({describe(error)})") from error
 
     def _key(self) -> tuple[object, ...]:
         return self.kind, self.lowercase, self.symbols

@@ -6,9 +6,10 @@ import codecs
 import functools
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +22,34 @@ MAX_VOCABULARY = 20_000
 _CODE_POINTS = 0x110000
 
 
-class Vocabulary:
+class JsonFile(ABC):
+    """Mixin that keeps a vocabulary in a file, as the values of JSON that `to_dict` gives and `from_dict` takes."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]: ...
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self: ...
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes JSON, all or nothing."""
+        write_whole(Path(path), lambda file: file.write_text(json.dumps(self.to_dict()), encoding="utf-8"))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            RunError: The file is missing or is no vocabulary.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+            raise RunError(f"{path} is not a readable vocabulary ({describe(error)})") from error
+
+
+class Vocabulary(JsonFile):
     """Numbers for symbols: id 0 is the start of a text and anything unseen, ids 1 to N are the N symbols.
 
     Args:
@@ -117,7 +145,7 @@ class Vocabulary:
         return {"kind": self.kind, "symbols": [symbol.decode("utf-8") for symbol in self.symbols]}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Vocabulary:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """What `to_dict` gave.
 
         Raises:
@@ -125,22 +153,6 @@ class Vocabulary:
         """
         kind, symbols = content["kind"], content["symbols"]
         return cls(kind, [bytes([s]) for s in symbols] if kind == "byte" else symbols)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes JSON, all or nothing."""
-        write_whole(Path(path), lambda file: file.write_text(json.dumps(self.to_dict()), encoding="utf-8"))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
-        """Reads what `save` wrote.
-
-        Raises:
-            RunError: The file is missing or is no vocabulary.
-        """
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
-            raise RunError(f"{path} is not a readable vocabulary ({describe(error)})") from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and (self.kind, self.symbols) == (other.kind, other.symbols)

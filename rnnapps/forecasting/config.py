@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rnnapps.config import check_above, check_at_most_one, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_range, check_types
 from rnnapps.errors import UsageError
 
 RUN = Path("runs/forecasting")
@@ -289,5 +289,4 @@ class Export:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.name is not None and (not self.name or "/" in self.name or self.name.startswith(".")):
-            raise UsageError(f"--name {self.name!r}: wanted a plain folder name")
+        check_folder_name(self, "name")

@@ -3,7 +3,6 @@ from keras import ops
 
 from rnnapps.cells.cell import register
 from rnnapps.layers.fed_cell import FedCell, is_three_part, output_size, recurrent_mask, state_sizes
-from rnnapps.layers.unroll import cut
 from rnnapps.ops import attention, execution, step_loop
 
 _EXECUTIONS = ("auto", "scan", "loop")
@@ -153,7 +152,7 @@ class AttentionDecoder(keras.layers.Layer):
         ]
         shards, _ = execution.row_shards(sequences.shape[0])
         parts = []
-        for x, of, there, start, dropped in cut(shards, sequences, memory, memory_mask, states, masks):
+        for x, of, there, start, dropped in execution.cut(shards, sequences, memory, memory_mask, states, masks):
             fed = self._fed_cells(dropped, training)
             step, kernels, constants = self._prepared(fed, self.read(of, there))
             rows = [ops.swapaxes(fed[0].before(ops.cast(x, self.compute_dtype)), 0, 1)]
@@ -184,11 +183,20 @@ class AttentionDecoder(keras.layers.Layer):
         Returns:
             `a (batch * beams, units)`, `w (batch * beams, places)` and the list of new states.
         """
+        return self.stepper(read, beams)(inputs, states)
+
+    def stepper(self, read, beams=1):
+        """`step` for one memory: a function of inputs and states, made outside of a loop, with the weights prepared."""
         fed = self._fed_cells([None] * len(self.cells))
         step, kernels, constants = self._prepared(fed, read, beams)
-        row = fed[0].before(ops.cast(inputs, self.compute_dtype))
-        (outputs, weights), new = step(step_loop.multiply(kernels), [row], self._wide(states), constants)
-        return ops.cast(outputs, self.compute_dtype), weights, [ops.cast(s, self.compute_dtype) for s in new]
+        product = step_loop.multiply(kernels)
+
+        def run(inputs, states):
+            row = fed[0].before(ops.cast(inputs, self.compute_dtype))
+            (outputs, weights), new = step(product, [row], self._wide(states), constants)
+            return ops.cast(outputs, self.compute_dtype), weights, [ops.cast(s, self.compute_dtype) for s in new]
+
+        return run
 
     def initial_states(self, memory, given=None):
         """The states of a start, in the dtype of the loop: those given, and zeros for others."""

@@ -40,6 +40,7 @@ class FedCell:
         parts = [recurrent] if self._groups == 1 else ops.split(recurrent, self._groups, axis=-1)
         self._kernels = {f"{self.name}_recurrent_{i}": part for i, part in enumerate(parts)}
         self._known = cell.kernel.shape[0] - self.fed  # features of x
+        self._known_kernel = ops.cast(cell.kernel[: self._known], cell.compute_dtype)
         if self.fed:
             self._kernels[f"{self.name}_fed"] = ops.cast(cell.kernel[self._known :], cell.compute_dtype)
         input_bias = None if self._known else cell.input_bias()
@@ -60,9 +61,7 @@ class FedCell:
         """What is computed of x, for any leading axes."""
         if not self.is_three_part:
             return inputs
-        cell = self.cell
-        kernel = ops.cast(cell.kernel[: self._known], cell.compute_dtype)
-        return projection.project(inputs, kernel, cell.input_bias(), cell.gate_dtype)
+        return projection.project(inputs, self._known_kernel, self.cell.input_bias(), self.cell.gate_dtype)
 
     def step(self, product, row, fed, states, constants):
         """The output and the list of new states.

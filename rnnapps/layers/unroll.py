@@ -1,5 +1,4 @@
 import inspect
-import itertools
 
 import keras
 from keras import ops, tree
@@ -104,7 +103,7 @@ class Unroll(keras.layers.RNN):
         shards, why = execution.row_shards(sequences.shape[0])
         self._execution_reason = f"{'xla' if self.execution == 'xla' else 'scan'}: rows in {shards} loops ({why})"
         run = self._compiled() if self.execution == "xla" else self._run
-        parts = [run(kernels, *rows) for rows in cut(shards, inputs, states, mask, recurrent_mask)]
+        parts = [run(kernels, *rows) for rows in execution.cut(shards, inputs, states, mask, recurrent_mask)]
         return tree.map_structure(lambda *rows: ops.concatenate(rows) if len(rows) > 1 else rows[0], *parts)
 
     def _reason_for_loop(self, training):
@@ -187,19 +186,6 @@ def _with_inner(cell):
     """A cell, and those that it stacks or wraps."""
     inner = [*getattr(cell, "cells", []), *([cell.cell] if hasattr(cell, "cell") else [])]
     return [cell, *(one for each in inner for one in _with_inner(each))]
-
-
-def cut(shards, *tensors):
-    """Row shards of a structure of tensors, one structure each."""
-    if shards == 1:
-        return [tensors]
-    rows = ops.shape(tree.flatten(tensors)[0])[0]
-    ends = [rows * i // shards for i in range(shards + 1)]
-
-    def part(first, last):
-        return tree.map_structure(lambda t: None if t is None else t[first:last], tensors)
-
-    return [part(*bounds) for bounds in itertools.pairwise(ends)]
 
 
 def _rebuild(cell, cell_class):

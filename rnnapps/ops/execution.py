@@ -2,8 +2,10 @@
 
 import contextlib
 import contextvars
+import itertools
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # no public name tells
@@ -57,6 +59,20 @@ def row_shards(rows: int | None) -> tuple[int, str]:
     cores = tf.config.threading.get_inter_op_parallelism_threads() or available_cores()
     shards = max(1, min(cores, (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
     return shards, f"{cores} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"
+
+
+def cut(shards: int, *tensors: Any) -> list[Any]:
+    """Parts of the rows of structures of tensors, a tuple of structures each; None stays None."""
+    if shards == 1:
+        return [tensors]
+    first = next(tensor for tensor in tf.nest.flatten(tensors) if tensor is not None)
+    rows = first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+    ends = [rows * i // shards for i in range(shards + 1)]
+
+    def part(first: Any, last: Any) -> Any:
+        return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[first:last], tensors)
+
+    return [part(*bounds) for bounds in itertools.pairwise(ends)]
 
 
 @contextlib.contextmanager

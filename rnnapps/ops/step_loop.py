@@ -124,10 +124,8 @@ class _Loop:
             tape.watch(watched)
 
             def product(name, u):
-                v = _product(u, self.kernels[name])
-                # Something whose gradient is dv, and dv alone.
-                taps[name] = u, v
-                return v
+                taps[name] = u, _product(u, self.kernels[name])
+                return taps[name][1]
 
             outputs, new = self.step(product, rows, states, self.constants)
         products = [taps[name][1] for name in self.kernels]
@@ -146,10 +144,7 @@ class _Loop:
 
 
 def _product(u, kernel):
-    narrow = tf.cast(u, kernel.dtype)
-    if len(kernel.shape) == 2:
-        return tf.cast(tf.matmul(narrow, kernel), u.dtype)
-    return tf.cast(tf.matmul(narrow, kernel), u.dtype)
+    return tf.cast(tf.matmul(tf.cast(u, kernel.dtype), kernel), u.dtype)
 
 
 def _kernel_gradient(u, dv, kernel):

@@ -60,9 +60,11 @@ class NetworkParts:
         return Read(self._decoder.read(memory, mask), states)
 
     def step(self, memory: Mapping[str, tf.Tensor], beams: int = 1) -> Step:
+        look_and_go_on = self._decoder.stepper(memory, beams)
+
         def step(tokens: tf.Tensor, states: States) -> tuple[tf.Tensor, States]:
             before = [states[name] for name in self._names]
-            output, look, after = self._decoder.step(self._embedding(tokens), before, memory, beams)
+            output, look, after = look_and_go_on(self._embedding(tokens), before)
             logits = self._embedding(output, reverse=True) if self._logits is None else self._logits(output)
             new = {name: tf.cast(state, states[name].dtype) for name, state in zip(self._names, after, strict=True)}
             return tf.cast(logits, tf.float32), {**new, ALIGNMENT: look}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -130,12 +129,8 @@ class Translator:
         there = tf.not_equal(ids, 0)
         limits = _GROWTH * tf.reduce_sum(tf.cast(there, tf.int32), 1) + _MORE
         limits = tf.minimum(limits if num_forced is None else limits + num_forced, options.max_length)
-        batch, parts = tf.shape(ids)[0], []
-        shards = self.shards or execution.row_shards(None)[0]
-        ends = [batch * i // shards for i in range(shards + 1)]
-        rows = (read, forced, num_forced, limits, there)
-        for first, last in itertools.pairwise(ends):
-            some, *given = tf.nest.map_structure(lambda t: t if t is None else t[first:last], rows)  # noqa: B023
+        shards, parts = self.shards or execution.row_shards(None)[0], []
+        for some, *given in execution.cut(shards, read, forced, num_forced, limits, there):
             found = decoding.beam_search(self.parts.step(some.memory, options.beam), some.states, options, *given)
             parts.append((found.tokens, found.log_probs, found.scores))
         return [tf.concat(pieces, 0) for pieces in zip(*parts, strict=True)]

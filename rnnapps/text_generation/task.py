@@ -18,7 +18,7 @@ from rnnapps.data.corpus import Corpus
 from rnnapps.data.sources import DEFAULT_DATASET, USUAL_VALIDATION_FRACTION, VALIDATION_FRACTION, documents
 from rnnapps.decoding import model_step, zero_states
 from rnnapps.errors import UsageError
-from rnnapps.files import write_whole
+from rnnapps.files import read_text, write_whole
 from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
 from rnnapps.sampler import Sampler, Sampling
@@ -250,12 +250,7 @@ def predict(options: Predict) -> list[str]:
 def _prompts(options: Predict) -> list[str]:
     if options.file is None:
         return [options.prompt]
-    try:
-        lines = options.file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(f"--file {options.file} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--file {options.file} is not UTF-8 text at byte {error.start}") from None
+    lines = read_text("--file", options.file).splitlines()
     if not lines:
         raise UsageError(f"--file {options.file} is empty: wanted one prompt a line")
     return lines

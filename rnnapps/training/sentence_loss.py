@@ -45,18 +45,11 @@ def loss(
             costs += label_smoothing * (chosen - tf.reduce_mean(logits, axis=-1))
         return tf.reduce_sum(costs * weights)
 
-    total = tf.add_n([cost(*rows) for rows in _shards(inputs, targets, weights)])
-    return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
-
-
-def _shards(inputs, targets, weights):
-    """Rows for each core: the product with the output matrix is most of the work, and no layer would cut it."""
+    # Rows for each core: the product with the output matrix is most of the work, and no layer would cut it.
     shards, _ = execution.row_shards(targets.shape[0])
-    rows = tf.shape(targets)[0]
-    ends = [rows * i // shards for i in range(shards + 1)]
-    for first, last in zip(ends, ends[1:], strict=False):
-        with execution.one_shard():
-            yield tf.nest.map_structure(lambda t: t[first:last], (inputs, targets, weights))  # noqa: B023
+    with execution.one_shard():
+        total = tf.add_n([cost(*rows) for rows in execution.cut(shards, inputs, targets, weights)])
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
 
 
 def training_loss(

@@ -13,7 +13,7 @@ from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.pair_sources import read_pairs
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
-from rnnapps.files import write_whole
+from rnnapps.files import read_text, write_whole
 from rnnapps.serving.translation import Draws
 from rnnapps.serving.translation_model import Answer, TranslationModel
 from rnnapps.training.run import Run
@@ -131,12 +131,7 @@ def _sentences(options: Predict) -> tuple[list[str], Iterator[str] | None]:
         return [options.sentence], None
     if options.file is None:
         return [], _lines_of_standard_input()
-    try:
-        return options.file.read_text(encoding="utf-8-sig").splitlines(), None
-    except OSError as error:
-        raise UsageError(f"--file {options.file} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--file {options.file} is not UTF-8 text at byte {error.start}") from None
+    return read_text("--file", options.file, "utf-8-sig").splitlines(), None
 
 
 def _lines_of_standard_input() -> Iterator[str]:

@@ -114,20 +114,23 @@ def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console) -> Loo
     sources, targets = (texts[:_VALIDATION_PAIRS] for texts in corpus.texts("validation"))
     nats = mean_nats(model)
 
-    def translate(some: list[str]) -> list[str]:
+    def take_weights() -> None:
         model.set_weights(learner.get_weights())
         trainer.optimizer.finalize_variable_values(model.trainable_variables)  # their averages, if there are any
+
+    def translate(some: list[str]) -> list[str]:
         return translation.texts(translation.translate(some, Search(beam=1, max_length=config.max_length)))
 
     def validate() -> float | None:
-        found = translate(sources if config.best == "bleu" else [])
+        take_weights()
         if not sources:
             return None
         if config.best == "bleu":
-            return scores(found, targets, config.lowercase)["bleu"]
+            return scores(translate(sources), targets, config.lowercase)["bleu"]
         return nats(pairs.batches(corpus, "validation", _VALIDATION_BATCH, bucket=1))
 
     def sample() -> str:
+        take_weights()
         some = sources[:1]
         return "\n".join(f"{one}\n    {other}" for one, other in zip(some, translate(some), strict=True))
 

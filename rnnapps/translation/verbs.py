@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rnnapps.config import check_above, check_at_most_one, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_range, check_types
 from rnnapps.errors import UsageError
 
 RUN = Path("runs/translation")
@@ -139,5 +139,4 @@ class Export(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name is not None and (not self.name or "/" in self.name or self.name.startswith(".")):
-            raise UsageError(f"--name {self.name!r}: wanted a plain folder name")
+        check_folder_name(self, "name")
