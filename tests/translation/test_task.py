@@ -138,8 +138,9 @@ def test_an_export_answers_as_the_run_does(numbers, tmp_path):
     script = [sys.executable, "-c", ELSEWHERE, str(path), json.dumps(sentences)]
     printed = subprocess.run(script, capture_output=True, text=True, check=True, encoding="utf-8").stdout
     found = json.loads(printed.splitlines()[-1])
-    assert found == [predict(Predict(run=numbers.run, sentence=one))[0][0] for one in sentences]
-    assert found == [predict(Predict(model=path, sentence=one))[0][0] for one in sentences]
+    (tmp_path / "sentences.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    assert found == [texts[0] for texts in predict(Predict(run=numbers.run, file=tmp_path / "sentences.txt"))]
+    assert found == [texts[0] for texts in predict(Predict(model=path, file=tmp_path / "sentences.txt"))]
     with pytest.raises(UsageError, match="without --pairs"):
         evaluate(Evaluate(model=path))
     assert evaluate(Evaluate(model=path, pairs=(pairs(tmp_path / "new.tsv", 50, seed=9),)))["new.tsv"]["exact"] > 0.9
