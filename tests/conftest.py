@@ -33,3 +33,13 @@ def _is_of_another_day(item: pytest.Item) -> bool:
     if not item.get_closest_marker("rotating"):
         return False
     return (zlib.crc32(item.nodeid.encode()) + int(os.environ["RNNAPPS_TEST_DAY"])) % 4 != 0
+
+
+@pytest.fixture(scope="module")
+def one_step_a_turn():
+    """Loops over time with one step to a turn: the same numbers, and a fifth as much to trace."""
+    from rnnapps.ops import time_loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time_loop, "_STEPS_PER_TURN", 1)
+        yield

@@ -151,14 +151,16 @@ def test_translators_are_shipped_and_small(name):
 
 @pytest.mark.parametrize("name", TRANSLATORS)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
-def test_translators_answer_in_the_c_api(name):
+def test_translators_answer_in_the_c_api(name, tmp_path):
     folder = shipped_models()[name]
     sentences = ["A dog is running on the beach.", "", "Two children are playing with a ball."]
     request = {"sentence": np.array([sentence.encode() for sentence in sentences], object)}
     (answer,) = run_in_c_api(folder, [("serving_default", request)])
     found = answer["translation"].tolist()
     assert found[0].startswith(TRANSLATORS[name][0]) and found[1] == b""
-    assert found == [translate(TranslationOptions(model=folder, sentence=one))[0][0].encode() for one in sentences]
+    (tmp_path / "sentences.txt").write_text("\n".join(sentences), encoding="utf-8")
+    again = translate(TranslationOptions(model=folder, file=tmp_path / "sentences.txt"))
+    assert found == [texts[0].encode() for texts in again]
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,20 +68,27 @@ def _network(options: argparse.Namespace, feeding: bool) -> Any:
     )
 
 
-def _step(network: Any, pairs: tuple[Any, Any, Any], in_shards: bool = True) -> Callable[[], Any]:
+def _plain_loss(network: Any, inputs: Any, targets: Any, weights: Any, training: bool) -> Any:
+    """As a network of Keras' layers is trained: the cost of its logits."""
+    import tensorflow as tf
+
+    logits = network(inputs, training=training)["logits"]
+    costs = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    return tf.reduce_sum(costs * weights) / tf.reduce_sum(weights)
+
+
+def _step(network: Any, pairs: tuple[Any, Any, Any], loss: Callable[..., Any]) -> Callable[[], Any]:
     """One update of Adam, with the gradient's norm cut at 1."""
     import tensorflow as tf
 
-    from rnnapps.ops import execution
     from rnnapps.training.optimizers import optimizer
-    from rnnapps.training.sentence_loss import loss
 
     updates = optimizer("adam", 1e-4)
     updates.build(network.trainable_variables)
 
     @tf.function(autograph=False)
     def run(inputs: Any, targets: Any, weights: Any) -> Any:
-        with contextlib.nullcontext() if in_shards else execution.one_shard(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             cost = loss(network, inputs, targets, weights, True)
         gradients, _ = tf.clip_by_global_norm(tape.gradient(cost, network.trainable_variables), 1.0)
         updates.apply(gradients, network.trainable_variables)
@@ -93,10 +99,14 @@ def _step(network: Any, pairs: tuple[Any, Any, Any], in_shards: bool = True) -> 
 
 
 def _training(options: argparse.Namespace, pairs: Any, name: str, feeding: bool) -> tuple[str, Callable[[], Any]]:
-    return f"{name}, input feeding" if feeding else name, _step(_network(options, feeding), pairs)
+    from rnnapps.training.sentence_loss import loss
+
+    return f"{name}, input feeding" if feeding else name, _step(_network(options, feeding), pairs, loss)
 
 
 def _without_feeding(options: argparse.Namespace, pairs: Any) -> list[tuple[str, Callable[[], Any]]]:
+    from rnnapps.training.sentence_loss import loss
+
     ours, theirs = _network(options, False), _keras_network(options)
     _copy(ours, theirs)
     logits, others = (np.array(network(pairs[0])["logits"]) for network in (ours, theirs))
@@ -104,7 +114,7 @@ def _without_feeding(options: argparse.Namespace, pairs: Any) -> list[tuple[str,
     print(f"logits of the same weights differ by {difference:.1e}, of {np.abs(logits).max():.2f} at most")
     if not difference <= _AGREE:
         raise RunError(f"logits of the same weights differ by {difference:.1e}: wanted {_AGREE} at most")
-    return [(OURS, _step(ours, pairs)), (KERAS, _step(theirs, pairs, in_shards=False))]
+    return [(OURS, _step(ours, pairs, loss)), (KERAS, _step(theirs, pairs, _plain_loss))]
 
 
 def _keras_network(options: argparse.Namespace) -> Any:

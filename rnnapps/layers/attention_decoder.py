@@ -2,8 +2,9 @@ import keras
 from keras import ops
 
 from rnnapps.cells.cell import register
-from rnnapps.layers.fed_cell import FedCell, is_three_part, output_size, recurrent_mask, state_sizes
-from rnnapps.ops import attention, execution, step_loop
+from rnnapps.layers.fed_cell import FedCells, is_three_part, output_size, recurrent_mask, state_sizes
+from rnnapps.layers.look import Look
+from rnnapps.ops import attention, execution, projection, step_loop
 
 _EXECUTIONS = ("auto", "scan", "loop")
 
@@ -154,10 +155,9 @@ class AttentionDecoder(keras.layers.Layer):
         parts = []
         for x, of, there, start, dropped in execution.cut(shards, sequences, memory, memory_mask, states, masks):
             fed = self._fed_cells(dropped, training)
-            step, kernels, constants = self._prepared(fed, self.read(of, there))
-            rows = [ops.swapaxes(fed[0].before(ops.cast(x, self.compute_dtype)), 0, 1)]
-            (outputs, weights), last = run(step, rows, start, kernels, constants)
-            parts.append([ops.swapaxes(outputs, 0, 1), ops.swapaxes(weights, 0, 1), *last])
+            rows = ops.swapaxes(fed.before(ops.cast(x, self.compute_dtype)), 0, 1)
+            outputs, weights, last = self._over(run, fed, self.read(of, there), rows, start)
+            parts.append([outputs, weights, *last])
         outputs, weights, *last = [
             ops.concatenate(pieces) if shards > 1 else pieces[0] for pieces in zip(*parts, strict=True)
         ]
@@ -166,9 +166,12 @@ class AttentionDecoder(keras.layers.Layer):
     def read(self, memory, memory_mask=None):
         """What the steps need of a memory, computed once: a dict of tensors, `(batch, places, ...)`."""
         memory = ops.cast(memory, self.compute_dtype)
-        kernel = ops.cast(self.output_kernel[self._hidden :], self.compute_dtype)
-        keys = memory if self.memory_kernel is None else memory @ ops.cast(self.memory_kernel, self.compute_dtype)
-        read = {"keys": keys, "values": memory @ kernel}
+
+        def times(kernel):
+            return projection.project(memory, ops.cast(kernel, self.compute_dtype), None, self.compute_dtype)
+
+        keys = memory if self.memory_kernel is None else times(self.memory_kernel)
+        read = {"keys": keys, "values": times(self.output_kernel[self._hidden :])}
         return read if memory_mask is None else {**read, "mask": ops.cast(memory_mask, "bool")}
 
     def step(self, inputs, states, read, beams=1):
@@ -187,12 +190,12 @@ class AttentionDecoder(keras.layers.Layer):
 
     def stepper(self, read, beams=1):
         """`step` for one memory: a function of inputs and states, made outside of a loop, with the weights prepared."""
-        fed = self._fed_cells([None] * len(self.cells))
-        step, kernels, constants = self._prepared(fed, read, beams)
+        fed = self._fed_cells()
+        step, kernels, constants = self._whole_step(fed, self._look(read, beams))
         product = step_loop.multiply(kernels)
 
         def run(inputs, states):
-            row = fed[0].before(ops.cast(inputs, self.compute_dtype))
+            row = fed.before(ops.cast(inputs, self.compute_dtype))
             (outputs, weights), new = step(product, [row], self._wide(states), constants)
             return ops.cast(outputs, self.compute_dtype), weights, [ops.cast(s, self.compute_dtype) for s in new]
 
@@ -220,70 +223,57 @@ class AttentionDecoder(keras.layers.Layer):
             raise ValueError(f"execution='scan' of {self.name} wants cells in three-part form")
         return step_loop.scan if able and self.execution != "loop" else step_loop.plain_scan
 
-    def _fed_cells(self, masks, training=False):
-        # The first cell is fed beside its input, the others have no other input than what they are fed.
-        sizes = [self.units if self.input_feeding else 0, *(output_size(cell) for cell in self.cells[:-1])]
-        described = zip(self.cells, sizes, masks, strict=True)
-        return [FedCell(cell, f"cell_{i}", size, mask, training) for i, (cell, size, mask) in enumerate(described)]
+    def _fed_cells(self, masks=None, training=False):
+        return FedCells(self.cells, self.units if self.input_feeding else 0, masks, training, self.residual)
 
-    def _by_cell(self, states):
-        first, found = 0, []
-        for cell in self.cells:
-            count = len(state_sizes(cell))
-            found.append(list(states[first : first + count]))
-            first += count
-        return found
-
-    def _prepared(self, fed, read, beams=1):
-        """The step as `ops.step_loop` takes it, its kernels and its constants."""
-        kernels = {name: kernel for cell in fed for name, kernel in cell.kernels.items()}
-        query = ops.cast(self.output_kernel[: self._hidden], self.compute_dtype)
+    def _look(self, read, beams=1):
         scoring = []
         if self.score == "additive":
-            query = ops.concatenate([ops.cast(self.query_kernel, self.compute_dtype), query], axis=-1)
-            scoring = [read["keys"], self.attention_vector[:, 0], *([self.coverage_kernel[0]] if self.coverage else [])]
-        else:
-            kernels["keys"] = ops.swapaxes(read["keys"], 1, 2)
-        kernels |= {"query": query, "values": read["values"]}
-        own = [cell.constants for cell in fed]
-        constants = [*(one for some in own for one in some), *self._wide([*scoring, self.bias])]
+            vectors = [self.attention_vector[:, 0], *([self.coverage_kernel[0]] if self.coverage else [])]
+            scoring = [ops.cast(self.query_kernel, self.compute_dtype), *self._wide(vectors)]
+            read = {**read, "keys": ops.cast(read["keys"], self._loop_dtype)}
+        direct = ops.cast(self.output_kernel[: self._hidden], self.compute_dtype)
+        (bias,) = self._wide([self.bias])
+        return Look(self.score, read, direct, scoring, bias, beams)
+
+    def _by_cell(self, states):
+        states = iter(states)
+        return [[next(states) for _ in state_sizes(cell)] for cell in self.cells]
+
+    def _over(self, run, fed, read, rows, start):
+        """Runs over all steps; `a` and `w`, `(batch, time, ...)`, and the last states."""
+        if self.input_feeding or self.coverage:
+            step, kernels, constants = self._whole_step(fed, self._look(read))
+            (outputs, weights), last = run(step, [rows], start, kernels, constants)
+            return ops.swapaxes(outputs, 0, 1), ops.swapaxes(weights, 0, 1), last
+
+        # The cells read nothing of what was looked at: one look for all steps, after the last.
+        def cells_step(product, rows, states, constants):
+            h, new = fed.step(product, rows[0], None, states, constants)
+            return [h], new
+
+        (h,), last = run(cells_step, [rows], start, fed.kernels, fed.constants)
+        time = ops.shape(h)[0]
+        look = self._look(read, time)
+        h = ops.reshape(ops.swapaxes(h, 0, 1), (-1, self._hidden))
+        found = look.step(step_loop.multiply(look.kernels), h, None, look.constants)
+        outputs, weights = (ops.reshape(one, (-1, time, one.shape[-1] or ops.shape(one)[-1])) for one in found)
+        return outputs, weights, last
+
+    def _whole_step(self, fed, look):
+        """The step as `ops.step_loop` takes it, its kernels and its constants."""
+        own = len(fed.constants)
 
         def step(product, rows, states, constants):
-            states, constants = list(states), iter(constants)
-            of_cells, below = [[next(constants) for _ in some] for some in own], None
-            row, fed_in = rows[0], states[self.num_cell_states] if self.input_feeding else None
-            new: list = []
-            for cell, before, weights in zip(fed, self._by_cell(states), of_cells, strict=True):
-                h, after = cell.step(product, row, fed_in, before, weights)
-                below = h + below if self.residual and below is not None else h
-                row, fed_in, new = None, below, [*new, *after]
+            of_cells = states[: self.num_cell_states]
+            fed_in = states[self.num_cell_states] if self.input_feeding else None
             seen = states[-1] if self.coverage else None
-            output, chosen = self._look(product, below, seen, read, beams, list(constants))
+            h, new = fed.step(product, rows[0], fed_in, of_cells, constants[:own])
+            output, chosen = look.step(product, h, seen, constants[own:])
             fed_back = [output] if self.input_feeding else []
             return [output, chosen], [*new, *fed_back, *([seen + chosen] if self.coverage else [])]
 
-        return step, kernels, constants
-
-    def _look(self, product, h, seen, read, beams, constants):
-        """a_t and w_t."""
-        *scoring, bias = constants
-
-        def grouped(t):  # the rows that share a memory
-            return ops.reshape(t, (-1, beams, _width(t)))
-
-        asked = product("query", h)
-        direct = asked[:, asked.shape[-1] - self.units :]
-        if self.score == "additive":
-            keys, vector, *coverage = scoring
-            keys = keys[:, None] + grouped(seen)[..., None] * coverage[0] if coverage else keys
-            scores = attention.additive(grouped(asked[:, : -self.units]), keys, vector)
-        else:
-            scores = product("keys", grouped(h))
-            scores = scores / self._hidden**0.5 if self.score == "scaled" else scores
-        chosen = attention.weights(scores, read.get("mask"))
-        context = ops.reshape(product("values", chosen), (-1, self.units))
-        chosen = ops.reshape(chosen, (-1, _width(chosen)))
-        return ops.tanh(direct + context + bias), chosen
+        return step, {**fed.kernels, **look.kernels}, [*fed.constants, *look.constants]
 
     def compute_output_spec(self, sequences, memory, memory_mask=None, initial_state=None, training=False):
         batch, time, places = sequences.shape[0], sequences.shape[1], memory.shape[1]
@@ -312,7 +302,3 @@ class AttentionDecoder(keras.layers.Layer):
     def from_config(cls, config, custom_objects=None):
         cells = [keras.saving.deserialize_keras_object(cell, custom_objects) for cell in config["cells"]]
         return cls(**{**config, "cells": cells})
-
-
-def _width(tensor):
-    return tensor.shape[-1] if tensor.shape[-1] is not None else ops.shape(tensor)[-1]

@@ -1,4 +1,4 @@
-"""A cell inside a loop that computes a part of the cell's input step by step."""
+"""Cells inside a loop that computes a part of their input step by step."""
 
 from keras import ops
 
@@ -40,9 +40,10 @@ class FedCell:
         parts = [recurrent] if self._groups == 1 else ops.split(recurrent, self._groups, axis=-1)
         self._kernels = {f"{self.name}_recurrent_{i}": part for i, part in enumerate(parts)}
         self._known = cell.kernel.shape[0] - self.fed  # features of x
-        self._known_kernel = ops.cast(cell.kernel[: self._known], cell.compute_dtype)
+        kernel = ops.cast(cell.kernel, cell.compute_dtype)
+        self._known_kernel = kernel[: self._known] if self.fed else kernel
         if self.fed:
-            self._kernels[f"{self.name}_fed"] = ops.cast(cell.kernel[self._known :], cell.compute_dtype)
+            self._kernels[f"{self.name}_fed"] = kernel[self._known :]
         input_bias = None if self._known else cell.input_bias()
         self._biases = [input_bias is not None, bias is not None]
         self._constants = [one for one in (input_bias, bias) if one is not None] + cell.gate_weights()
@@ -94,6 +95,43 @@ class FedCell:
         output, new = self.cell(inputs, narrow, training=self.training)
         new = new if isinstance(new, (list, tuple)) else [new]
         return ops.cast(output, states[0].dtype), [ops.cast(state, states[0].dtype) for state in new]
+
+
+class FedCells:
+    """Cells on top of each other; the first is fed beside its input, the others read nothing but what they are fed.
+
+    Args:
+        cells: The cells, built.
+        fed: Features of what the first one is fed; 0 if there is nothing.
+        masks: Of each cell's h, or None.
+        training: Bool.
+        residual: Bool. Whether each cell but the first adds its input to its output.
+    """
+
+    def __init__(self, cells, fed, masks=None, training=False, residual=False):
+        sizes = [fed, *(output_size(cell) for cell in cells[:-1])]
+        described = zip(cells, sizes, masks or [None] * len(cells), strict=True)
+        self._cells = [
+            FedCell(cell, f"cell_{i}", size, mask, training) for i, (cell, size, mask) in enumerate(described)
+        ]
+        self._residual = residual
+        self.kernels = {name: kernel for cell in self._cells for name, kernel in cell.kernels.items()}
+        self.constants = [constant for cell in self._cells for constant in cell.constants]
+
+    def before(self, inputs):
+        """What is computed of the first cell's input, for any leading axes."""
+        return self._cells[0].before(inputs)
+
+    def step(self, product, row, fed, states, constants):
+        """The output and the list of new states; the arguments are those of `FedCell.step`."""
+        states, constants, below, new = iter(states), iter(constants), None, []
+        for one in self._cells:
+            of_cell = [next(states) for _ in state_sizes(one.cell)]
+            h, after = one.step(product, row, fed, of_cell, [next(constants) for _ in one.constants])
+            below = h + below if self._residual and below is not None else h
+            row, fed = None, below
+            new += after
+        return below, new
 
 
 def is_three_part(cell, training):

@@ -53,7 +53,8 @@ def translator(
 
     Returns:
         A model with inputs `{"source": int32 (batch, places), "target": int32 (batch, time)}`, and outputs `{"logits":
-        float32 (batch, time, target vocabulary), "alignment": float32 (batch, time, places)}`.
+        float32 (batch, time, target vocabulary), "alignment": float32 (batch, time, places), "features": (batch, time,
+        size of a_t)}`, what the logits are made of.
 
     Raises:
         ValueError: `cell` or an option is not known, or options do not go together.
@@ -84,10 +85,9 @@ def translator(
     states = bridge(last, memory, mask)
     read = build.drop(embed_target(target), "target_dropout")
     written, alignment, *_ = decoder(read, memory, memory_mask=mask, initial_state=states)
-    logits = output(build.drop(written, "output_dropout"))
-    return keras.Model(
-        {"source": source, "target": target}, {"logits": logits, "alignment": alignment}, name="translator"
-    )
+    features = build.drop(written, "output_dropout")
+    found = {"logits": output(features), "alignment": alignment, "features": features}
+    return keras.Model({"source": source, "target": target}, found, name="translator")
 
 
 class _Builder:

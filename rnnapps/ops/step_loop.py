@@ -5,10 +5,10 @@ that of a decoder with attention; what it multiplies by matrices it asks for by 
 
     outputs_t, s_t = step(product, x_t, s_{t-1}, constants)        product(name, u) = u W_name
 
-Forward, the loop keeps the states. In the reverse loop each step is computed once more and differentiated
-automatically, with respect to x_t, s_{t-1} and the constants, and to each product v = u W. Of those the loop keeps u
-and dv, so that dW = sum_t u_t^T dv_t is one product over all steps, where TensorFlow's own gradient of a loop would add
-an array of the size of W to an accumulator at every step.
+Forward, the loop keeps the states and the products v = u W. In the reverse loop what lies between them is computed once
+more and differentiated automatically, with respect to x_t, s_{t-1} and the constants, and to each v. Of those the loop
+keeps u and dv, so that dW = sum_t u_t^T dv_t is one product over all steps, where TensorFlow's own gradient of a loop
+would add an array of the size of W to an accumulator at every step.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def scan(
     @tf.custom_gradient
     def run(sequences, states, kernels, constants):
         loop = _Loop(step, dict(zip(names, kernels, strict=True)), constants)
-        outputs, history, final = loop.forward(sequences, states)
+        outputs, history, products, final = loop.forward(sequences, states)
 
         def gradient(*d_all):
             d_outputs, d_final = d_all[: len(outputs)], d_all[len(outputs) :]
-            return loop.backward(sequences, history, d_outputs, d_final)
+            return loop.backward(sequences, history, products, d_outputs, d_final)
 
         return [*outputs, *final], gradient
 
@@ -64,7 +64,7 @@ def plain_scan(
     step: Step, sequences: Tensors, states: Tensors, kernels: Kernels, constants: Tensors = ()
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """As `scan`, with TensorFlow's own gradient: the slow twin, for a step that is no pure function of these."""
-    outputs, _, final = _Loop(step, kernels, constants).forward(sequences, states)
+    outputs, _, _, final = _Loop(step, kernels, constants).forward(sequences, states)
     return outputs, final
 
 
@@ -78,65 +78,70 @@ class _Loop:
         self.step, self.kernels, self.constants = step, kernels, constants
 
     def forward(self, sequences, states):
-        """The outputs of all steps, the states before each step, and the last ones."""
-        product, times = multiply(self.kernels), length(sequences[0])
+        """The outputs of all steps, the states before each step, the products in them, and the last states."""
+        times = length(sequences[0])
 
-        def body(t, rows, states, outputs, history):
-            history = tuple(kept.write(t, state) for kept, state in zip(history, states, strict=True))
-            new_outputs, states = self.step(product, rows, states, self.constants)
-            outputs = tuple(kept.write(t, output) for kept, output in zip(outputs, new_outputs, strict=True))
-            return tuple(states), outputs, history
+        def one(rows, states):
+            found: dict[str, tf.Tensor] = {}
 
-        like, _ = self.step(product, [sequence[0] for sequence in sequences], states, self.constants)  # for shapes
-        outputs = tuple(time_array(output, times) for output in like)
-        history = tuple(time_array(state, times) for state in states)
-        states, outputs, history = over(sequences, body, tuple(states), outputs, history)
-        return [kept.stack() for kept in outputs], [kept.stack() for kept in history], list(states)
+            def product(name, u):
+                found[name] = _product(u, self.kernels[name])
+                return found[name]
 
-    def backward(self, sequences, history, d_outputs, d_final):
+            outputs, new = self.step(product, rows, states, self.constants)
+            return [outputs, list(states), [found[name] for name in self.kernels]], tuple(new)
+
+        def body(t, rows, states, arrays):
+            kept, states = one(rows, states)
+            return states, tf.nest.map_structure(lambda array, value: array.write(t, value), arrays, kept)
+
+        like, _ = one([sequence[0] for sequence in sequences], states)  # for shapes alone: a graph drops it
+        arrays = tf.nest.map_structure(lambda value: time_array(value, times), like)
+        states, arrays = over(sequences, body, tuple(states), arrays)
+        return *tf.nest.map_structure(lambda array: array.stack(), arrays), list(states)
+
+    def backward(self, sequences, history, products, d_outputs, d_final):
         """The gradients of the sequences, the first states, the kernels and the constants."""
-        count = len(sequences), len(history)
+        every = [list(sequences), list(history), list(products), list(d_outputs)]
 
         def body(t, rows, d_states, d_constants, arrays):
-            rows, states, d_outs = rows[: count[0]], rows[count[0] : sum(count)], rows[sum(count) :]
-            d_rows, d_states, d_more, taps = self._step_gradient(rows, states, d_outs, d_states)
+            d_rows, d_states, d_more, taps = self._step_gradient(tf.nest.pack_sequence_as(every, rows), d_states)
             d_constants = tuple(d + more for d, more in zip(d_constants, d_more, strict=True))
             kept = [*d_rows, *taps]
             return d_states, d_constants, tuple(array.write(t, one) for array, one in zip(arrays, kept, strict=True))
 
-        every = [*sequences, *history, *d_outputs]
-        first = [sequence[0] for sequence in every]
-        d_rows, _, _, taps = self._step_gradient(
-            first[: count[0]], first[count[0] : sum(count)], first[sum(count) :], d_final
-        )  # for shapes alone
+        first = tf.nest.map_structure(lambda sequence: sequence[0], every)
+        d_rows, _, _, taps = self._step_gradient(first, d_final)  # for shapes alone
         arrays = tuple(time_array(like, length(sequences[0])) for like in [*d_rows, *taps])
         zeros = tuple(tf.zeros_like(constant) for constant in self.constants)
-        d_states, d_constants, arrays = over(every, body, tuple(d_final), zeros, arrays, backwards=True)
+        d_states, d_constants, arrays = over(
+            tf.nest.flatten(every), body, tuple(d_final), zeros, arrays, backwards=True
+        )
         stacked = [array.stack() for array in arrays]
         d_kernels = self._kernel_gradients(stacked[len(d_rows) :])
         return [*stacked[: len(d_rows)], *d_states, *d_kernels, *d_constants]
 
-    def _step_gradient(self, rows, states, d_outputs, d_states):
+    def _step_gradient(self, kept, d_states):
         """The gradients of a step's inputs, states and constants; and u and dv of each product."""
-        taps: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
+        rows, states, products, d_outputs = kept
+        taps = {name: [None, tf.zeros_like(v)] for name, v in zip(self.kernels, products, strict=True)}
+        known = dict(zip(self.kernels, products, strict=True))
         watched = [*rows, *states, *self.constants]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
 
             def product(name, u):
-                taps[name] = u, _product(u, self.kernels[name])
-                return taps[name][1]
+                taps[name][0] = u
+                return _known_product(known[name], self.kernels[name], taps[name])(u)
 
             outputs, new = self.step(product, rows, states, self.constants)
-        products = [taps[name][1] for name in self.kernels]
         gradients = tape.gradient(
-            [*outputs, *new], [*watched, *products], output_gradients=[*d_outputs, *d_states],
+            [*outputs, *new], watched, output_gradients=[*d_outputs, *d_states],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )  # fmt: skip
-        ends = len(rows), len(rows) + len(states), len(watched)
-        d_products = gradients[ends[2] :]
-        kept = [one for name, dv in zip(self.kernels, d_products, strict=True) for one in (taps[name][0], dv)]
-        return gradients[: ends[0]], tuple(gradients[ends[0] : ends[1]]), gradients[ends[1] : ends[2]], kept
+        ends = len(rows), len(rows) + len(states)
+        pairs = [one for name in self.kernels for one in taps[name]]
+        return gradients[: ends[0]], tuple(gradients[ends[0] : ends[1]]), gradients[ends[1] :], pairs
 
     def _kernel_gradients(self, kept):
         pairs = zip(kept[::2], kept[1::2], self.kernels.values(), strict=True)
@@ -145,6 +150,20 @@ class _Loop:
 
 def _product(u, kernel):
     return tf.cast(tf.matmul(tf.cast(u, kernel.dtype), kernel), u.dtype)
+
+
+def _known_product(v, kernel, tap):
+    """u to the product v that is known already; its gradient goes on to u, and stays in the tap."""
+
+    @tf.custom_gradient
+    def run(u):
+        def gradient(dv):
+            tap[1] = dv
+            return tf.cast(tf.matmul(tf.cast(dv, kernel.dtype), kernel, transpose_b=True), u.dtype)
+
+        return tf.identity(v), gradient
+
+    return run
 
 
 def _kernel_gradient(u, dv, kernel):

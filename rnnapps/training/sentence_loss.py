@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from rnnapps.ops import execution
+from rnnapps.ops.softmax_cost import softmax_cost
 
 Inputs = dict[str, tf.Tensor]
 _RAMP = 5_000  # updates in which scheduled sampling comes in
@@ -27,7 +28,8 @@ def loss(
         cost_t = (1 - e) (-log p(y_t)) + e mean_k (-log p(k))        e: the label smoothing
 
     Args:
-        network: As `rnnapps.models.translator` builds it.
+        network: As `rnnapps.models.translator` builds it: its logits are those of its output `features`, by its layer
+            `logits` or, tied, by its `target_embedding`.
         inputs: By name, each `(batch, ...)`, `target` among them: what the decoder reads.
         targets: `(batch, time)` int32: what comes next.
         weights: `(batch, time)` float32: 0 where there is no token.
@@ -37,19 +39,30 @@ def loss(
     Reference: Szegedy et al., 2015, https://arxiv.org/abs/1512.00567 (label smoothing)
     """
 
+    matrix, bias = _output_weights(network)
+
     def cost(some: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        logits = network(some, training=training)["logits"]
-        costs = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        if label_smoothing:
-            chosen = tf.gather(logits, targets, batch_dims=2)
-            costs += label_smoothing * (chosen - tf.reduce_mean(logits, axis=-1))
-        return tf.reduce_sum(costs * weights)
+        features = tf.cast(network(some, training=training)["features"], tf.float32)
+        rows = [tf.reshape(features, (-1, features.shape[-1])), tf.reshape(targets, (-1,)), tf.reshape(weights, (-1,))]
+        if not execution.is_compiled_by_xla():  # which knows no shapes that depend on values
+            there = tf.where(rows[2] > 0)[:, 0]
+            rows = [tf.gather(row, there) for row in rows]
+        features, targets, weights = rows
+        return softmax_cost(features, matrix, bias, targets, weights, label_smoothing)
 
     # Rows for each core: the product with the output matrix is most of the work, and no layer would cut it.
     shards, _ = execution.row_shards(targets.shape[0])
     with execution.one_shard():
         total = tf.add_n([cost(*rows) for rows in execution.cut(shards, inputs, targets, weights)])
     return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
+
+
+def _output_weights(network: keras.Model) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """The matrix `(vocabulary, units)` and the bias that make logits of features."""
+    if "logits" in [layer.name for layer in network.layers]:
+        layer = network.get_layer("logits")
+        return tf.transpose(layer.kernel), tf.convert_to_tensor(layer.bias)
+    return tf.convert_to_tensor(network.get_layer("target_embedding").embeddings), None
 
 
 def training_loss(

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from rnnapps.models.translator import CELLS, translator
 
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 SIZE, ROWS, PLACES, TIME = 11, 3, 6, 5
 
 

@@ -17,6 +17,7 @@ from rnnapps.serving.translation import MAX_SOURCE, Draws, Translator
 from rnnapps.serving.translation_endpoints import TranslationEndpoints
 from rnnapps.serving.translation_model import TranslationModel
 
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 SOURCE = SentenceVocabulary("word", [" a", " dog", " runs", ".", " the"])
 TARGET = SentenceVocabulary("word", [" ein", " Hund", " läuft", " .", " der", " rennt"])
 SENTENCES = ["a dog runs.", "the dog", "", "the   zebra runs the dog .", "\t \n", "a a a a a a a a a a"]
@@ -43,7 +44,7 @@ def writer(model):
 
 
 @pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
+def exported(model, tmp_path_factory, one_step_a_turn):
     endpoints = TranslationEndpoints(model, SentenceCodec(SOURCE), SentenceCodec(TARGET), SEARCH)
     manifest = {
         "task": "translation",

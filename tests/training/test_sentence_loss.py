@@ -1,5 +1,7 @@
 """The loss of sentences against NumPy: padding, label smoothing, rows in shards, scheduled sampling."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -14,13 +16,23 @@ SIZE = 7
 class Network:
     """Logits that depend on what the decoder reads, and a record of that."""
 
-    def __init__(self):
-        self.table = tf.constant(np.random.default_rng(0).normal(0, 1, (SIZE, SIZE)).astype("float32"))
+    def __init__(self, tied=False):
+        rng = np.random.default_rng(0)
+        self.table, bias = rng.normal(0, 1, (SIZE, SIZE)).astype("float32"), rng.normal(0, 1, SIZE).astype("float32")
+        made_by = {"kernel": tf.constant(self.table), "bias": tf.constant(bias)}
+        if tied:
+            made_by, bias = {"embeddings": tf.constant(self.table.T)}, 0
+        self.layers = [SimpleNamespace(name="target_embedding" if tied else "logits", **made_by)]
+        self.table += bias
         self.read = []
+
+    def get_layer(self, name):
+        (found,) = [layer for layer in self.layers if layer.name == name]
+        return found
 
     def __call__(self, inputs, training=False):
         self.read.append(inputs["target"])
-        return {"logits": tf.gather(self.table, inputs["target"])}
+        return {"features": tf.one_hot(inputs["target"], SIZE), "logits": tf.gather(self.table, inputs["target"])}
 
 
 def given(rows=3, time=5, seed=1):
@@ -37,14 +49,16 @@ def log_softmax(logits):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("rows", [3, 37])
-def test_is_the_mean_over_what_is_there(smoothing, rows):
-    network, (inputs, targets, weights) = Network(), given(rows)
-    log_p = log_softmax(network.table.numpy()[inputs["target"].numpy()])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("by_xla", [False, True])
+def test_is_the_mean_over_what_is_there(smoothing, rows, tied, by_xla):
+    network, (inputs, targets, weights) = Network(tied), given(rows)
+    log_p = log_softmax(network.table[inputs["target"].numpy()])
     right = -np.take_along_axis(log_p, targets.numpy()[..., None], -1)[..., 0]
     costs = (1 - smoothing) * right - smoothing * log_p.mean(-1)
     wanted = (costs * weights.numpy()).sum() / weights.numpy().sum()
 
-    @tf.function(autograph=False)  # a graph cuts the rows in shards
+    @tf.function(autograph=False, jit_compile=by_xla)  # a graph cuts the rows in shards
     def run():
         return loss(network, inputs, targets, weights, True, smoothing)
 
@@ -61,7 +75,7 @@ def test_mean_over_batches_counts_every_token_alike():
 
 def test_scheduled_sampling_reads_guesses_in_the_place_of_tokens():
     network, batch = Network(), given(40, 9)
-    guesses = np.pad(network.table.numpy()[batch[0]["target"].numpy()].argmax(-1)[:, :-1], [(0, 0), (1, 0)])
+    guesses = np.pad(network.table[batch[0]["target"].numpy()].argmax(-1)[:, :-1], [(0, 0), (1, 0)])
 
     def read(updates, share=0.5, seed=0):
         network.read.clear()
@@ -80,6 +94,7 @@ def test_scheduled_sampling_reads_guesses_in_the_place_of_tokens():
     assert not np.array_equal(read(5_000, seed=1), mixed)
 
 
+@pytest.mark.usefixtures("one_step_a_turn")
 def test_fewer_rows_than_cores_train_as_well():
     """The last batch of an epoch: a core's share of it can be nothing."""
     network = translator(SIZE + 1, units=4, embedding=4, cell="lstm")

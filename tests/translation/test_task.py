@@ -17,6 +17,7 @@ from rnnapps.errors import UsageError
 from rnnapps.training.log import Log
 from rnnapps.translation import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
 
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 TINY = PRESETS["tiny"]
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
 ELSEWHERE = (
@@ -42,7 +43,7 @@ def pairs(path, count=400, seed=0):
 
 
 @pytest.fixture(scope="module")
-def numbers(tmp_path_factory):
+def numbers(tmp_path_factory, one_step_a_turn):
     """A run on that language."""
     folder = tmp_path_factory.mktemp("numbers")
     config = dataclasses.replace(
