@@ -5,8 +5,9 @@ from rnnapps.layers.bridge import Bridge
 from rnnapps.layers.conv_lstm2d import ConvLSTM2D
 from rnnapps.layers.gru import GRU
 from rnnapps.layers.lstm import LSTM
+from rnnapps.layers.places import Places
 from rnnapps.layers.simple_rnn import SimpleRNN
 from rnnapps.layers.stacked import Stacked
 from rnnapps.layers.unroll import Unroll
 
-__all__ = ["GRU", "LSTM", "AttentionDecoder", "Bridge", "ConvLSTM2D", "SimpleRNN", "Stacked", "Unroll"]
+__all__ = ["GRU", "LSTM", "AttentionDecoder", "Bridge", "ConvLSTM2D", "Places", "SimpleRNN", "Stacked", "Unroll"]

@@ -28,6 +28,12 @@ class AttentionDecoder(keras.layers.Layer):
     and, with `coverage`, additive scores that also know how much was looked at each place before (Tu et al.):
     v^T tanh(W_q h_t + W_k m_j + u sum_{s<t} w_sj).
 
+    With `sentinel`, additive scores have one place more, the last, to look at instead of the memory (Lu et al.; here
+    its gate reads h_t, so that cells of any kind have one), and a_t adds w_t,last U_v s_t in its brackets:
+
+        s_t = sigmoid(W_g h_t) * tanh(c_t)                  c_t: the last state of the last cell
+        e_t,last = v^T tanh(W_q h_t + U_k s_t)
+
     The step is one function: `call` runs it over a whole target, `step` once, for decoding. W_m m_j and W_k m_j are
     computed once a memory; the gradients of all matrices leave the loop (`rnnapps.ops.step_loop`).
 
@@ -38,6 +44,7 @@ class AttentionDecoder(keras.layers.Layer):
         attention_units: Int > 0. Rows of W_q and W_k of additive scores. Default: size of `h_t`.
         input_feeding: Bool. Whether the cells read a_{t-1} (Luong et al.).
         coverage: Bool. Of additive scores.
+        sentinel: Bool. Of additive scores, without coverage.
         residual: Bool. Whether each cell but the first adds its input to its output.
         execution: "scan" is the engine, for cells in three-part form; "loop" differentiates the loop as TensorFlow
             does; "auto" takes the engine where it can.
@@ -52,18 +59,21 @@ class AttentionDecoder(keras.layers.Layer):
         training: Bool. Whether dropout of the cells is applied.
 
     Returns:
-        `a`, `(batch, time, units)`; `w`, `(batch, time, places)` in float32; and the states after the last step.
+        `a`, `(batch, time, units)`; `w`, `(batch, time, places)` in float32, with a sentinel one more; and the states
+        after the last step.
 
     Raises:
         ValueError: An unknown score or execution; coverage without additive scores; a memory of another size than h
             with dot or scaled; residual cells of different sizes; a cell that drops its inputs; "scan", or recurrent
             dropout, with cells that are not in three-part form.
 
-    Weights: those of the cells, `memory_kernel`, `query_kernel`, `attention_vector`, `coverage_kernel` as the score
-    wants them, `output_kernel (units of h + memory features, units)`, `bias (units,)`.
+    Weights: those of the cells, `memory_kernel`, `query_kernel`, `attention_vector`, `coverage_kernel`,
+    `sentinel_gate`, `sentinel_kernel` as the score wants them, `output_kernel (units of h + memory features, units)`,
+    `bias (units,)`.
 
     References: Bahdanau et al., 2014, https://arxiv.org/abs/1409.0473; Luong et al., 2015,
-    https://arxiv.org/abs/1508.04025; Tu et al., 2016, https://arxiv.org/abs/1601.04811
+    https://arxiv.org/abs/1508.04025; Tu et al., 2016, https://arxiv.org/abs/1601.04811; Lu et al., 2016,
+    https://arxiv.org/abs/1612.01887
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class AttentionDecoder(keras.layers.Layer):
         attention_units=None,
         input_feeding=True,
         coverage=False,
+        sentinel=False,
         residual=False,
         execution="auto",
         kernel_initializer="glorot_uniform",
@@ -87,6 +98,10 @@ class AttentionDecoder(keras.layers.Layer):
             raise ValueError(f"execution must be one of {', '.join(_EXECUTIONS)}, not {execution!r}")
         if coverage and score != "additive":
             raise ValueError(f"coverage of {self.name} wants score='additive', not {score!r}")
+        if sentinel and (score != "additive" or coverage):
+            raise ValueError(
+                f"sentinel of {self.name} wants score='additive' without coverage, not {score!r}, {coverage}"
+            )
         for cell in self.cells:
             if getattr(cell, "dropout", 0):
                 raise ValueError(
@@ -98,7 +113,7 @@ class AttentionDecoder(keras.layers.Layer):
         self.units = sizes[-1] if units is None else units
         self.attention_units = sizes[-1] if attention_units is None else attention_units
         self.score, self.input_feeding, self.coverage = score, input_feeding, coverage
-        self.residual, self.execution = residual, execution
+        self.sentinel, self.residual, self.execution = sentinel, residual, execution
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self._hidden = sizes[-1]
 
@@ -112,6 +127,10 @@ class AttentionDecoder(keras.layers.Layer):
         if self.input_feeding:
             sizes["feed"] = self.units
         return {**sizes, "coverage": None} if self.coverage else sizes
+
+    def places(self, of_memory):
+        """How many places a look chooses from, of a memory with so many; None for an unknown number."""
+        return of_memory + 1 if self.sentinel and of_memory is not None else of_memory
 
     @property
     def num_cell_states(self):
@@ -141,6 +160,10 @@ class AttentionDecoder(keras.layers.Layer):
             self.attention_vector = matrix("attention_vector", width, 1)
         if self.coverage:
             self.coverage_kernel = matrix("coverage_kernel", 1, width)
+        if self.sentinel:
+            size = state_sizes(self.cells[-1])[-1]
+            self.sentinel_gate = matrix("sentinel_gate", self._hidden, size)
+            self.sentinel_kernel = matrix("sentinel_kernel", size, width + self.units)
         self.output_kernel = matrix("output_kernel", self._hidden + memory, self.units)
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
         self.built = True
@@ -234,7 +257,9 @@ class AttentionDecoder(keras.layers.Layer):
             read = {**read, "keys": ops.cast(read["keys"], self._loop_dtype)}
         direct = ops.cast(self.output_kernel[: self._hidden], self.compute_dtype)
         (bias,) = self._wide([self.bias])
-        return Look(self.score, read, direct, scoring, bias, beams)
+        matrices = (self.sentinel_gate, self.sentinel_kernel) if self.sentinel else ()
+        sentinel = [ops.cast(matrix, self.compute_dtype) for matrix in matrices]
+        return Look(self.score, read, direct, scoring, bias, beams, sentinel)
 
     def _by_cell(self, states):
         states = iter(states)
@@ -250,13 +275,13 @@ class AttentionDecoder(keras.layers.Layer):
         # The cells read nothing of what was looked at: one look for all steps, after the last.
         def cells_step(product, rows, states, constants):
             h, new = fed.step(product, rows[0], None, states, constants)
-            return [h], new
+            return [h, new[-1]], new
 
-        (h,), last = run(cells_step, [rows], start, fed.kernels, fed.constants)
-        time = ops.shape(h)[0]
+        of_cells, last = run(cells_step, [rows], start, fed.kernels, fed.constants)
+        time = ops.shape(of_cells[0])[0]
         look = self._look(read, time)
-        h = ops.reshape(ops.swapaxes(h, 0, 1), (-1, self._hidden))
-        found = look.step(step_loop.multiply(look.kernels), h, None, look.constants)
+        h, state = (ops.reshape(ops.swapaxes(one, 0, 1), (-1, one.shape[-1])) for one in of_cells)
+        found = look.step(step_loop.multiply(look.kernels), h, state, None, look.constants)
         outputs, weights = (ops.reshape(one, (-1, time, one.shape[-1] or ops.shape(one)[-1])) for one in found)
         return outputs, weights, last
 
@@ -269,14 +294,14 @@ class AttentionDecoder(keras.layers.Layer):
             fed_in = states[self.num_cell_states] if self.input_feeding else None
             seen = states[-1] if self.coverage else None
             h, new = fed.step(product, rows[0], fed_in, of_cells, constants[:own])
-            output, chosen = look.step(product, h, seen, constants[own:])
+            output, chosen = look.step(product, h, new[-1], seen, constants[own:])
             fed_back = [output] if self.input_feeding else []
             return [output, chosen], [*new, *fed_back, *([seen + chosen] if self.coverage else [])]
 
         return step, {**fed.kernels, **look.kernels}, [*fed.constants, *look.constants]
 
     def compute_output_spec(self, sequences, memory, memory_mask=None, initial_state=None, training=False):
-        batch, time, places = sequences.shape[0], sequences.shape[1], memory.shape[1]
+        batch, time, places = sequences.shape[0], sequences.shape[1], self.places(memory.shape[1])
         sizes = [places if size is None else size for size in self.state_sizes.values()]
         return (
             keras.KerasTensor((batch, time, self.units), self.compute_dtype),
@@ -293,6 +318,7 @@ class AttentionDecoder(keras.layers.Layer):
             "attention_units": self.attention_units,
             "input_feeding": self.input_feeding,
             "coverage": self.coverage,
+            "sentinel": self.sentinel,
             "residual": self.residual,
             "execution": self.execution,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),

@@ -29,7 +29,7 @@ class DecoderParts(Protocol):
     """A network, wherever it comes from."""
 
     def encode(self, source: tf.Tensor) -> Read:
-        """Reads `(batch, places)` ids; 0 fills up what is shorter."""
+        """Reads what the network reads: `(batch, places)` ids, of which 0 fills up what is shorter; or pictures."""
 
     def step(self, memory: Mapping[str, tf.Tensor], beams: int = 1) -> Step:
         """The step of `beams` hypotheses for each row of the memory, those of a row next to each other."""
@@ -38,26 +38,33 @@ class DecoderParts(Protocol):
 class NetworkParts:
     """Of a Keras model with layers `encoder`, `bridge`, `decoder` and `target_embedding`, as `models.translator`.
 
+    Where it has a layer `first_input`, as `models.captioner` may, the decoder reads that before the first token.
+
     Args:
         model: The model.
+        source: Its input that is read once.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, source: str = "source"):
         self._decoder, self._embedding = model.get_layer("decoder"), model.get_layer("target_embedding")
         names = [layer.name for layer in model.layers]
         self._logits = model.get_layer("logits") if "logits" in names else None
-        memory, *_ = model.get_layer("encoder").output
+        memory = keras.tree.flatten(model.get_layer("encoder").output)[0]
+        first = [model.get_layer("first_input").output] if "first_input" in names else []
         states = keras.tree.flatten(model.get_layer("bridge").output)
-        self._encoder = keras.Model(model.input["source"], [memory, *states])
+        self._encoder, self._reads_first = keras.Model(model.input[source], [memory, *first, *states]), len(first)
         self._names = list(self._decoder.state_sizes)
 
     def encode(self, source: tf.Tensor) -> Read:
         memory, *states = self._encoder(source, training=False)
-        mask = tf.not_equal(source, 0)
+        read = self._decoder.read(memory, tf.not_equal(source, 0) if source.dtype.is_integer else None)
+        first, states = states[: self._reads_first], states[self._reads_first :]
         start = self._decoder.initial_states(memory, states)
-        look = tf.zeros(tf.shape(source), tf.float32)
-        states = {**dict(zip(self._names, start, strict=True)), ALIGNMENT: look}
-        return Read(self._decoder.read(memory, mask), states)
+        for inputs in first:
+            _, _, start = self._decoder.step(inputs[:, 0], start, read)
+        places = tf.shape(memory)[1] if memory.shape[1] is None else memory.shape[1]
+        look = tf.zeros((tf.shape(memory)[0], self._decoder.places(places)), tf.float32)
+        return Read(read, {**dict(zip(self._names, start, strict=True)), ALIGNMENT: look})
 
     def step(self, memory: Mapping[str, tf.Tensor], beams: int = 1) -> Step:
         look_and_go_on = self._decoder.stepper(memory, beams)

@@ -16,7 +16,8 @@ from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.serving.decoder_parts import DecoderParts, ExportedParts, NetworkParts
 from rnnapps.serving.saved_model import load_endpoints, read_manifest, version_folder
-from rnnapps.serving.translation import Draws, Translator
+from rnnapps.serving.sentence_writer import Draws
+from rnnapps.serving.translation import Translator
 
 Answer = dict[str, np.ndarray]
 

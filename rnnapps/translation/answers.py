@@ -14,7 +14,7 @@ from rnnapps.data.pair_sources import read_pairs
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.files import read_text, write_whole
-from rnnapps.serving.translation import Draws
+from rnnapps.serving.sentence_writer import Draws
 from rnnapps.serving.translation_model import Answer, TranslationModel
 from rnnapps.training.run import Run
 from rnnapps.training.translation_scores import by_length, scores

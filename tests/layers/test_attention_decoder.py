@@ -66,9 +66,16 @@ def expected(layer, x, memory, mask, cell):
         else:
             keys = memory @ weights["memory_kernel"] if layer.score == "general" else memory
             scores = np.einsum("bu,bpu->bp", h, keys) / (np.sqrt(UNITS) if layer.score == "scaled" else 1)
-        look = softmax(np.where(mask, scores, -np.inf))
-        read = np.concatenate([h, np.einsum("bp,bpm->bm", look, memory)], -1)
-        a, seen = np.tanh(read @ weights["output_kernel"] + weights["bias"]), seen + look
+        there = np.zeros((len(x), 0), bool)
+        if layer.sentinel:
+            sentinel = np.tanh(states[-1]) / (1 + np.exp(-h @ weights["sentinel_gate"]))
+            key, value = np.split(sentinel @ weights["sentinel_kernel"], [UNITS], axis=1)
+            score = np.tanh(h @ weights["query_kernel"] + key) @ weights["attention_vector"]
+            scores, there = np.concatenate([scores, score], 1), np.ones((len(x), 1), bool)
+        look = softmax(np.where(np.concatenate([mask, there], 1), scores, -np.inf))
+        read = np.concatenate([h, np.einsum("bp,bpm->bm", look[:, :PLACES], memory)], -1) @ weights["output_kernel"]
+        read = read + look[:, PLACES:] * value if layer.sentinel else read
+        a, seen = np.tanh(read + weights["bias"]), seen + look[:, :PLACES]
         outputs.append(a)
         looks.append(look)
     return np.stack(outputs, 1), np.stack(looks, 1), states
@@ -86,6 +93,17 @@ def test_equals_its_equations(cell, score, feeding):
     np.testing.assert_allclose(looks, wanted[1], atol=2e-5)
     for state, value in zip(states, wanted[2], strict=False):
         np.testing.assert_allclose(state, value, atol=2e-5)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("feeding", [True, False])
+def test_a_sentinel_equals_its_equations(cell, feeding):
+    layer = build(cell, sentinel=True, input_feeding=feeding)
+    x, memory, mask = data()
+    outputs, looks, *_ = layer(x, memory, memory_mask=mask)
+    assert looks.shape[-1] == PLACES + 1
+    for one, other in zip((outputs, looks), expected(layer, x, memory, mask.numpy(), cell), strict=False):
+        np.testing.assert_allclose(one, other, atol=2e-5)
 
 
 def gradients(layer, inputs, compiled=False):
@@ -112,6 +130,8 @@ def gradients(layer, inputs, compiled=False):
         {"input_feeding": False, "coverage": True, "layers": 2},
         {"cell": "lstm", "score": "general", "layers": 3, "residual": True},
         {"cell": "lstm", "coverage": True},
+        {"cell": "lstm", "sentinel": True},
+        {"input_feeding": False, "sentinel": True},
     ],
     ids=str,
 )
@@ -135,8 +155,9 @@ def test_rows_in_shards_and_a_program_of_xla_change_nothing():
 
 
 @pytest.mark.parametrize("cell", list(CELLS))
-def test_a_step_at_a_time_gives_the_same(cell):
-    layer = build(cell, layers=2, residual=True, coverage=True)
+@pytest.mark.parametrize("more", ["coverage", "sentinel"])
+def test_a_step_at_a_time_gives_the_same(cell, more):
+    layer = build(cell, layers=2, residual=True, **{more: True})
     x, memory, mask = data()
     outputs, looks, *last = layer(x, memory, memory_mask=mask)
     read, states = layer.read(memory, mask), layer.initial_states(memory)
@@ -148,9 +169,9 @@ def test_a_step_at_a_time_gives_the_same(cell):
         np.testing.assert_allclose(state, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", [*SCORES, "sentinel"])
 def test_hypotheses_that_share_a_memory_are_steps_of_their_own(score):
-    layer = build(score=score, coverage=score == "additive")
+    layer = build(sentinel=True) if score == "sentinel" else build(score=score, coverage=score == "additive")
     _, memory, mask = data()
     beams, rng = 2, np.random.default_rng(5)
     x = tf.constant(rng.normal(0, 1, (ROWS * beams, FEATURES)).astype("float32"))
@@ -248,6 +269,7 @@ def test_mixed_precision_stays_near_and_keeps_weights_of_attention_in_float32():
         ({"score": "cosine"}, "score must be one of"),
         ({"execution": "cudnn"}, "execution must be one of"),
         ({"score": "dot", "coverage": True}, "coverage of .* wants score='additive'"),
+        ({"score": "dot", "sentinel": True}, "sentinel of .* wants score='additive'"),
     ],
 )
 def test_options_that_are_not_known(options, said):

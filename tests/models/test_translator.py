@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rnnapps.models.translator import CELLS, translator
+from rnnapps.models.translator import translator
+from rnnapps.models.writer_parts import CELLS
 
 pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 SIZE, ROWS, PLACES, TIME = 11, 3, 6, 5

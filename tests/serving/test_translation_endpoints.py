@@ -13,7 +13,8 @@ from rnnapps.models.translator import translator
 from rnnapps.serving.capi import run_in_c_api
 from rnnapps.serving.decoder_parts import NetworkParts
 from rnnapps.serving.export import write_saved_model
-from rnnapps.serving.translation import MAX_SOURCE, Draws, Translator
+from rnnapps.serving.sentence_writer import Draws
+from rnnapps.serving.translation import MAX_SOURCE, Translator
 from rnnapps.serving.translation_endpoints import TranslationEndpoints
 from rnnapps.serving.translation_model import TranslationModel
 
@@ -115,7 +116,7 @@ def test_words_that_the_vocabulary_lacks_are_copied_from_where_it_looked(writer)
 
 def test_alignment_is_that_of_the_network_on_the_whole_translation(writer, model):
     found = translated(writer, ["a dog runs."])
-    ids = writer.target.encode(found["translation"][:, 0]).to_tensor()
+    ids = writer.writer.target.encode(found["translation"][:, 0]).to_tensor()
     read = writer.source.encode(tf.constant(["a dog runs."])).to_tensor()
     whole = model(
         {"source": tf.pad(read, [[0, 0], [0, 1]], constant_values=1), "target": tf.pad(ids, [[0, 0], [1, 0]])}

@@ -3,23 +3,21 @@
 import dataclasses
 import io
 import json
-import random
 import subprocess
 import sys
 
-import checkpoints
+import number_words
 import numpy as np
 import pytest
 from elsewhere import HIDE
+from number_words import WORDS, pairs
 
 from rnnapps import cli
 from rnnapps.errors import UsageError
-from rnnapps.training.log import Log
 from rnnapps.translation import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
 
 pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 TINY = PRESETS["tiny"]
-WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
 ELSEWHERE = (
     HIDE
     + """
@@ -31,25 +29,10 @@ print(json.dumps([text.decode() for text in found["translation"].numpy()]))
 )
 
 
-def pairs(path, count=400, seed=0):
-    """Numbers, and their German words in the opposite order: a word looks where its own position does not say."""
-    rng = random.Random(seed)
-    lines = []
-    for _ in range(count):
-        words = [rng.choice(list(WORDS)) for _ in range(rng.randint(1, 4))]
-        lines.append(" ".join(words) + "\t" + " ".join(WORDS[word] for word in reversed(words)))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory, one_step_a_turn):
-    """A run on that language."""
-    folder = tmp_path_factory.mktemp("numbers")
-    config = dataclasses.replace(
-        TINY, pairs=(pairs(folder / "numbers.tsv", 2_000),), run=folder / "run", tokens="word", units=32, epochs=12.0,
-        validation_fraction=0.1, test_fraction=0.1, batch_size=32, learning_rate=0.02,
-    )  # fmt: skip
+    """A run that has learnt the language of `number_words`."""
+    config = number_words.config(tmp_path_factory.mktemp("numbers"))
     train(config)
     return config
 
@@ -107,29 +90,6 @@ def test_drawn_translations_are_of_their_seed(numbers):
     assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
 
 
-def test_resume_is_bit_exact(numbers, tmp_path):
-    whole = dataclasses.replace(
-        numbers, run=tmp_path / "whole", epochs=1.0, schedule="constant", dropout=0.2, recurrent_dropout=0.1,
-        scheduled_sampling=0.5, average=0.9, accumulate=2, test_fraction=0.0,
-    )  # fmt: skip
-    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=0.5)
-    train(whole)
-    train(half)
-    train(dataclasses.replace(half, epochs=1.0, resume=True))
-    checkpoints.assert_same(whole.run, half.run)
-    with pytest.raises(UsageError, match="--max-length 7: the run to resume has 100"):
-        train(dataclasses.replace(half, max_length=7, resume=True))
-
-
-@pytest.mark.rotating
-def test_the_best_checkpoint_by_bleu(numbers, tmp_path):
-    config = dataclasses.replace(numbers, run=tmp_path / "run", best="bleu", epochs=1.0, validate_every=0.5)
-    train(config)
-    figures = [line["validation_bleu"] for line in Log(config.run).read() if "validation_bleu" in line]
-    best = json.loads((config.run / "figures.json").read_text())["validation"]
-    assert best == max(figures) and len(figures) > 1
-
-
 def test_an_export_answers_as_the_run_does(numbers, tmp_path):
     path = export(Export(run=numbers.run, output=tmp_path, name="numbers"))
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
@@ -145,23 +105,6 @@ def test_an_export_answers_as_the_run_does(numbers, tmp_path):
     with pytest.raises(UsageError, match="without --pairs"):
         evaluate(Evaluate(model=path))
     assert evaluate(Evaluate(model=path, pairs=(pairs(tmp_path / "new.tsv", 50, seed=9),)))["new.tsv"]["exact"] > 0.9
-
-
-@pytest.mark.rotating
-def test_other_vocabularies_batches_and_precision(tmp_path):
-    for number, changes in enumerate(
-        (
-            {"joint": False, "tokens": "char", "tied": False, "cell": "lstm", "layers": 2},
-            {"lowercase": True, "batch_tokens": 200, "batch_size": None, "score": "general"},
-            {"precision": "mixed_bfloat16", "coverage": True, "layers": 2, "epochs": 1.0},
-        )
-    ):
-        config = dataclasses.replace(
-            TINY, pairs=(pairs(tmp_path / "few.tsv", 120),), run=tmp_path / str(number), test_fraction=0.1, **changes
-        )
-        train(config)
-        (texts,) = predict(Predict(run=config.run, sentence="One two", beam=2, max_length=4))
-        assert len(texts) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,25 +149,6 @@ def test_what_is_not_there_is_said_in_a_sentence(numbers, tmp_path):
             run()
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_messy_files_lose_nothing_that_was_saved(numbers, tmp_path, capsys):
-    before = (numbers.run / "model.keras").read_bytes()
-    binary = tmp_path / "binary.tsv"
-    binary.write_bytes(b"one\teins\n\xff\xfe\ttwo\n")
-    with pytest.raises(UsageError, match=r"binary\.tsv"):
-        train(dataclasses.replace(numbers, pairs=(binary,), overwrite=True))
-    (tmp_path / "a").write_text("one\ntwo\nthree\n", encoding="utf-8")
-    (tmp_path / "b").write_text("eins\nzwei\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="has 3 lines and .* has 2"):
-        train(dataclasses.replace(numbers, pairs=(tmp_path / "a", tmp_path / "b"), aligned=True, overwrite=True))
-    assert (numbers.run / "model.keras").read_bytes() == before
-    lines = pairs(tmp_path / "messy.tsv", 100).read_text(encoding="utf-8")
-    (tmp_path / "messy.tsv").write_text(lines + "no tab\n\tzwei\nthree\t\n" + "one " * 10_000 + "\teins\n")
-    train(dataclasses.replace(TINY, pairs=(tmp_path / "messy.tsv",), run=tmp_path / "run"))
-    said = " ".join(capsys.readouterr())
-    assert said.count("left out") >= 2, said
-    assert predict(Predict(run=tmp_path / "run", sentence="one " * 10_000, beam=1))
 
 
 def test_defaults_of_the_config():

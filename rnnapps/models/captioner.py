@@ -1,0 +1,102 @@
+"""A decoder that writes a sentence about a picture, from what a picture encoder sees in it."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from rnnapps import layers as recurrent
+from rnnapps.models.writer_parts import WriterParts
+
+KINDS = ("soft", "adaptive", "merge", "inject")
+
+
+def captioner(
+    encoder: keras.Model,
+    vocabulary: int,
+    kind: str = "soft",
+    cell: str = "lstm",
+    units: int = 512,
+    layers: int = 1,
+    embedding: int = 256,
+    **options: Any,
+) -> keras.Model:
+    """Builds the functional model p(y_t | y_1 .. y_{t-1}, picture) = softmax(V a_t + b) of a caption y.
+
+    The encoder gives features at the places of a grid; `rnnapps.layers.Places` makes the memory of them. With `kind`
+
+        soft        the decoder looks at the grid at every step; it starts from the mean of the memory (Xu et al.)
+        adaptive    also, and at a sentinel, for words that need no picture (Lu et al.)
+        merge       the decoder reads the words alone, and the mean of the features joins them after it (Tanti et al.)
+        inject      the mean of the features is the decoder's first input, and it sees the picture no more (Vinyals et
+                    al.)
+
+    Args:
+        encoder: From pictures `(batch, rows, columns, 3)` to features `(batch, places, features)`.
+        vocabulary: Number of ids; 0 starts a caption and fills up what is shorter.
+        kind: A name of `KINDS`.
+        cell: A key of `writer_parts.CELLS`.
+        units: Size of each cell's state, and of m_j.
+        layers: Cells on top of each other.
+        embedding: Size of an id's learnt vector.
+        **options: `score`, `input_feeding` as of `AttentionDecoder`; `tied`, `dropout`, `locked`,
+            `recurrent_dropout`, `seed`, `dtype` as of `models.translator`.
+
+    Returns:
+        A model with inputs `{"picture": float32 as the encoder wants them, "target": int32 (batch, time)}` and the
+        outputs of `models.translator`.
+
+    Raises:
+        ValueError: `kind`, `cell` or an option is not known, or options do not go together.
+
+    References: Xu et al., 2015, https://arxiv.org/abs/1502.03044; Lu et al., 2016, https://arxiv.org/abs/1612.01887;
+    Tanti et al., 2017, https://arxiv.org/abs/1708.02043; Vinyals et al., 2014, https://arxiv.org/abs/1411.4555
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}: wanted one of {', '.join(KINDS)}")
+    looks = kind in ("soft", "adaptive")
+    options = {**options, "sentinel": kind == "adaptive"} if looks else {**options, "input_feeding": False}
+    build = WriterParts("captioner", cell, units, layers, embedding, options, {})
+
+    # === Layers ===
+    embed = build.embedding(vocabulary, "target_embedding")
+    places = recurrent.Places(units, kernel_initializer=build.glorot(), dtype=build.dtype, name="encoder")
+    decoder = build.decoder()
+    bridge = recurrent.Bridge(
+        list(decoder.state_sizes.values())[: decoder.num_cell_states],
+        "mean" if looks else "zero",
+        kernel_initializer=build.glorot(),
+        dtype=build.dtype,
+        name="bridge",
+    )
+    output = build.output(vocabulary, embed)
+
+    # === Functional model ===
+    picture = keras.Input(encoder.input.shape[1:], dtype=encoder.input.dtype, name="picture")
+    target = keras.Input((None,), dtype="int32", name="target")
+    features = encoder(picture)
+    seen = features if looks else ops.mean(features, axis=1, keepdims=True)
+    # A decoder that has read the picture has nothing left to look at: a place of zeros.
+    memory = places(ops.zeros_like(seen[:, :, :1]) if kind == "inject" else seen)
+    memory = build.drop(memory, "memory_dropout")
+    read = build.drop(embed(target), "target_dropout")
+    if kind == "inject":
+        first = keras.layers.Dense(embedding, kernel_initializer=build.glorot(), dtype=build.dtype, name="first_input")
+        read = ops.concatenate([first(seen), read], axis=1)
+    written, alignment, *_ = decoder(read, memory, initial_state=bridge([], memory))
+    if kind == "inject":
+        written, alignment = written[:, 1:], alignment[:, 1:]
+    written = build.drop(written, "output_dropout")
+    found = {"logits": output(written), "alignment": alignment, "features": written}
+    return keras.Model({"picture": picture, "target": target}, found, name="captioner")
+
+
+def on_features(model: keras.Model) -> keras.Model:
+    """The part of a captioner that follows its encoder, with the same layers.
+
+    Returns:
+        A model with inputs `{"source": (batch, places, features), "target": int32 (batch, time)}`, what the encoder
+        makes of pictures and what the decoder reads, and the outputs of the captioner.
+    """
+    features = model.get_layer("picture_encoder").output
+    return keras.Model({"source": features, "target": model.input["target"]}, model.output, name="captioner")
