@@ -19,6 +19,7 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = (
+    "captioning",
     "cells",
     "config",
     "data",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rnnapps.data.held_out import PARTS, Smallest, number, number_ranges
 from rnnapps.data.pair_files import AlignedFiles, Findings, Pair, TabFile, check_file, decoded, split_lines, tab_pairs
 from rnnapps.errors import UsageError
 
@@ -23,7 +22,6 @@ DEFAULT_LANGUAGES: dict[str, tuple[str, str]] = {
     "dates": ("en", "de"), "multi30k": ("en", "de"), "tatoeba": ("en", "fr"),
 }  # fmt: skip
 
-PARTS = ("train", "validation", "test")
 DATES_PAIRS = {"train": 20_000, "validation": 1_000, "test": 1_000}
 # More take minutes to translate and measure little better.
 MAX_HELD_OUT = 3_000
@@ -222,11 +220,11 @@ def _afresh(read: Callable[[Findings], Iterator[Pair]]) -> Iterator[Pair]:
     return read(Findings())
 
 
-def _scan(name: str, pairs: Iterator[Pair], findings: Findings, held_out: _Smallest | None = None) -> None:
+def _scan(name: str, pairs: Iterator[Pair], findings: Findings, held_out: Smallest | None = None) -> None:
     """Reads pairs once; raises UsageError where there is none."""
     for pair in pairs:
         if held_out is not None:
-            held_out.add(_number(pair.source))
+            held_out.add(number(pair.source))
     _check_some(name, findings)
 
 
@@ -236,52 +234,11 @@ def _check_some(name: str, findings: Findings) -> None:
         raise UsageError(f"{name} holds no pair of sentences{reasons[:200]}")
 
 
-def _number(sentence: str) -> int:
-    """A number of eight bytes from a sentence, whatever its capitals and spaces."""
-    plain = " ".join(sentence.lower().split())
-    return int.from_bytes(hashlib.blake2b(plain.encode("utf-8"), digest_size=8).digest())
-
-
-class _Smallest:
-    """The smallest of the numbers that were added, with how often each was.
-
-    Args:
-        capacity: Of different numbers that are kept.
-    """
-
-    def __init__(self, capacity: int):
-        self._capacity = capacity
-        self._counts: dict[int, int] = {}
-        self._heap: list[int] = []  # of their negatives
-
-    def add(self, number: int) -> None:
-        if number in self._counts:
-            self._counts[number] += 1
-        elif len(self._heap) < self._capacity:
-            heapq.heappush(self._heap, -number)
-            self._counts[number] = 1
-        elif self._capacity and number < -self._heap[0]:
-            del self._counts[-heapq.heappushpop(self._heap, -number)]
-            self._counts[number] = 1
-
-    def counts(self) -> Iterator[tuple[int, int]]:
-        """The numbers in rising order, each with its count."""
-        return iter(sorted(self._counts.items()))
-
-
 def _cut(name: str, read: Callable[[Findings], Iterator[Pair]], fractions: dict[str, float]) -> Splits:
     """Cuts parts off: each has the sentences with the smallest hashes that are left."""
-    findings, held_out = Findings(), _Smallest(len(fractions) * MAX_HELD_OUT)
+    findings, held_out = Findings(), Smallest(len(fractions) * MAX_HELD_OUT)
     _scan(name, read(findings), findings, held_out)
-    ranges = dict.fromkeys(PARTS, (0, 0))
-    low, left, smallest = 0, findings.pairs, held_out.counts()
-    for part, fraction in fractions.items():
-        wanted = min(MAX_HELD_OUT, max(round(fraction * findings.pairs), fraction > 0))
-        high, count = low, 0
-        while count < wanted and (found := next(smallest, None)):
-            high, count = found[0] + 1, count + found[1]
-        ranges[part], low, left = (low, high), high, left - count
-    ranges["train"] = (low, 1 << 64)
+    ranges, left = number_ranges(held_out, findings.pairs, fractions, MAX_HELD_OUT)
     if not left:
         raise UsageError(
             f"of {findings.pairs:,} pairs of {name} none is left for training: wanted more, or less to hold out"
@@ -293,4 +250,4 @@ def _cut(name: str, read: Callable[[Findings], Iterator[Pair]], fractions: dict[
 
 
 def _between(read: Callable[[Findings], Iterator[Pair]], low: int, high: int) -> Iterator[Pair]:
-    return (pair for pair in read(Findings()) if low <= _number(pair.source) < high)
+    return (pair for pair in read(Findings()) if low <= number(pair.source) < high)

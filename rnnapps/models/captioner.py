@@ -12,7 +12,8 @@ KINDS = ("soft", "adaptive", "merge", "inject")
 
 
 def captioner(
-    encoder: keras.Model,
+    places: int,
+    channels: int,
     vocabulary: int,
     kind: str = "soft",
     cell: str = "lstm",
@@ -23,7 +24,8 @@ def captioner(
 ) -> keras.Model:
     """Builds the functional model p(y_t | y_1 .. y_{t-1}, picture) = softmax(V a_t + b) of a caption y.
 
-    The encoder gives features at the places of a grid; `rnnapps.layers.Places` makes the memory of them. With `kind`
+    A picture is given as the features that an encoder has seen at the places of a grid; `rnnapps.layers.Places` makes
+    the memory of them. With `kind`
 
         soft        the decoder looks at the grid at every step; it starts from the mean of the memory (Xu et al.)
         adaptive    also, and at a sentinel, for words that need no picture (Lu et al.)
@@ -32,7 +34,8 @@ def captioner(
                     al.)
 
     Args:
-        encoder: From pictures `(batch, rows, columns, 3)` to features `(batch, places, features)`.
+        places: Of the grid.
+        channels: Size of the features of a place.
         vocabulary: Number of ids; 0 starts a caption and fills up what is shorter.
         kind: A name of `KINDS`.
         cell: A key of `writer_parts.CELLS`.
@@ -43,8 +46,8 @@ def captioner(
             `recurrent_dropout`, `seed`, `dtype` as of `models.translator`.
 
     Returns:
-        A model with inputs `{"picture": float32 as the encoder wants them, "target": int32 (batch, time)}` and the
-        outputs of `models.translator`.
+        A model with inputs `{"source": float32 (batch, places, channels), "target": int32 (batch, time)}`, what was
+        seen and what the decoder reads, and the outputs of `models.translator`.
 
     Raises:
         ValueError: `kind`, `cell` or an option is not known, or options do not go together.
@@ -60,11 +63,11 @@ def captioner(
 
     # === Layers ===
     embed = build.embedding(vocabulary, "target_embedding")
-    places = recurrent.Places(units, kernel_initializer=build.glorot(), dtype=build.dtype, name="encoder")
+    make_memory = recurrent.Places(units, kernel_initializer=build.glorot(), dtype=build.dtype, name="encoder")
     decoder = build.decoder()
     bridge = recurrent.Bridge(
         list(decoder.state_sizes.values())[: decoder.num_cell_states],
-        "mean" if looks else "zero",
+        "last" if looks else "zero",
         kernel_initializer=build.glorot(),
         dtype=build.dtype,
         name="bridge",
@@ -72,31 +75,33 @@ def captioner(
     output = build.output(vocabulary, embed)
 
     # === Functional model ===
-    picture = keras.Input(encoder.input.shape[1:], dtype=encoder.input.dtype, name="picture")
+    source = keras.Input((places, channels), dtype="float32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
-    features = encoder(picture)
-    seen = features if looks else ops.mean(features, axis=1, keepdims=True)
+    seen = source if looks else ops.mean(source, axis=1, keepdims=True)
     # A decoder that has read the picture has nothing left to look at: a place of zeros.
-    memory = places(ops.zeros_like(seen[:, :, :1]) if kind == "inject" else seen)
+    memory = make_memory(ops.zeros_like(seen[:, :, :1]) if kind == "inject" else seen)
     memory = build.drop(memory, "memory_dropout")
+    states = bridge([ops.mean(memory, axis=1)], memory)
     read = build.drop(embed(target), "target_dropout")
     if kind == "inject":
         first = keras.layers.Dense(embedding, kernel_initializer=build.glorot(), dtype=build.dtype, name="first_input")
         read = ops.concatenate([first(seen), read], axis=1)
-    written, alignment, *_ = decoder(read, memory, initial_state=bridge([], memory))
+    written, alignment, *_ = decoder(read, memory, initial_state=states)
     if kind == "inject":
         written, alignment = written[:, 1:], alignment[:, 1:]
     written = build.drop(written, "output_dropout")
     found = {"logits": output(written), "alignment": alignment, "features": written}
-    return keras.Model({"picture": picture, "target": target}, found, name="captioner")
+    return keras.Model({"source": source, "target": target}, found, name="captioner")
 
 
-def on_features(model: keras.Model) -> keras.Model:
-    """The part of a captioner that follows its encoder, with the same layers.
+def with_encoder(encoder: keras.Model, writer: keras.Model) -> keras.Model:
+    """A captioner behind an encoder, which are its layers `picture_encoder` and `captioner`.
 
     Returns:
-        A model with inputs `{"source": (batch, places, features), "target": int32 (batch, time)}`, what the encoder
-        makes of pictures and what the decoder reads, and the outputs of the captioner.
+        A model with inputs `{"picture": (batch, rows, columns, 3), "target": int32 (batch, time)}`, and the outputs of
+        `captioner`.
     """
-    features = model.get_layer("picture_encoder").output
-    return keras.Model({"source": features, "target": model.input["target"]}, model.output, name="captioner")
+    picture = keras.Input(encoder.input.shape[1:], dtype=encoder.input.dtype, name="picture")
+    target = keras.Input((None,), dtype="int32", name="target")
+    found = writer({"source": encoder(picture), "target": target})
+    return keras.Model({"picture": picture, "target": target}, found, name="picture_captioner")

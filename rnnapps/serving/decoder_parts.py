@@ -42,17 +42,16 @@ class NetworkParts:
 
     Args:
         model: The model.
-        source: Its input that is read once.
     """
 
-    def __init__(self, model: keras.Model, source: str = "source"):
+    def __init__(self, model: keras.Model):
         self._decoder, self._embedding = model.get_layer("decoder"), model.get_layer("target_embedding")
         names = [layer.name for layer in model.layers]
         self._logits = model.get_layer("logits") if "logits" in names else None
         memory = keras.tree.flatten(model.get_layer("encoder").output)[0]
         first = [model.get_layer("first_input").output] if "first_input" in names else []
         states = keras.tree.flatten(model.get_layer("bridge").output)
-        self._encoder, self._reads_first = keras.Model(model.input[source], [memory, *first, *states]), len(first)
+        self._encoder, self._reads_first = keras.Model(model.input["source"], [memory, *first, *states]), len(first)
         self._names = list(self._decoder.state_sizes)
 
     def encode(self, source: tf.Tensor) -> Read:
@@ -83,19 +82,20 @@ class ExportedParts:
     """Of an export with endpoints `encode` and `step`, as `serving.translation_endpoints` makes them.
 
     Args:
-        encode: Endpoint of the ids of sources.
+        encode: Endpoint of what is read.
         step: Endpoint of the next token.
         vocabulary: Number of target ids.
     """
 
     def __init__(self, encode: Any, step: Any, vocabulary: int):
+        (self._input,) = encode.function.structured_input_signature[1]
         self._encode, self._step, self._vocabulary = encode, step, vocabulary
         given, taken = encode.function.structured_outputs, step.function.structured_input_signature[1]
         self._states = [name for name in given if name in step.function.structured_outputs]
         self._memory = [name for name in taken if name in given and name not in self._states]
 
     def encode(self, source: tf.Tensor) -> Read:
-        found = self._encode({"source": source})
+        found = self._encode({self._input: source})
         return Read({name: found[name] for name in self._memory}, {name: found[name] for name in self._states})
 
     def step(self, memory: Mapping[str, tf.Tensor], beams: int = 1) -> Step:

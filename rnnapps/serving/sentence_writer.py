@@ -108,7 +108,7 @@ class SentenceWriter:
 
     def score(self, read: Read, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """log p of sentences, each given what was read: `log_prob (batch,)` in nats, and `tokens`, END counted."""
-        wanted, lengths = self._ended(texts)
+        wanted, lengths = self.ended(texts)
         _, _, nats = decoding.follow(self.parts.step(read.memory), read.states, _shifted(wanted), wanted)
         there = tf.sequence_mask(lengths, tf.shape(wanted)[1], nats.dtype)
         return {"log_prob": -tf.reduce_sum(nats * there, axis=1), "tokens": lengths}
@@ -155,18 +155,18 @@ class SentenceWriter:
         text = self.target.decode(rows, tf.reshape(lengths, [-1]), unseen)
         return {"text": tf.reshape(text, (batch, count)), "tokens": lengths, **aligned}
 
+    def ended(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tokens of texts with their end, and their number."""
+        ragged = self.target.encode(texts)
+        ragged = tf.concat([ragged, tf.fill((tf.shape(texts)[0], 1), END)], 1)
+        return ragged.to_tensor(), tf.cast(ragged.row_lengths(), tf.int32)
+
     def _looks(self, read: Read, rows: tf.Tensor, count: int) -> tf.Tensor:
         """Where each token of `(batch * count, time)` looked, `(batch * count, time, places)`."""
         step = self.parts.step(read.memory, count)
         states = {name: tf.repeat(value, count, axis=0) for name, value in read.states.items()}
         _, recorded, _ = decoding.follow(step, states, _shifted(rows), rows, record=[ALIGNMENT])
         return recorded[ALIGNMENT]
-
-    def _ended(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tokens of texts with their end, and their number."""
-        ragged = self.target.encode(texts)
-        ragged = tf.concat([ragged, tf.fill((tf.shape(texts)[0], 1), END)], 1)
-        return ragged.to_tensor(), tf.cast(ragged.row_lengths(), tf.int32)
 
 
 def _shifted(tokens: tf.Tensor) -> tf.Tensor:

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.data.sentence_codec import SentenceCodec
-from rnnapps.decoding import Search, States
-from rnnapps.serving.decoder_parts import NetworkParts, Read
+from rnnapps.decoding import Search
+from rnnapps.serving.decoder_endpoints import encode_and_step, rows
+from rnnapps.serving.decoder_parts import NetworkParts
 from rnnapps.serving.translation import MAX_SOURCE, Translator
 
 UNITS = {
@@ -56,8 +57,7 @@ class TranslationEndpoints(tf.Module):
         translator = Translator(parts, source, target, shards=1)
         self.serving_default = _serving_default(translator, search)
         self.score = _score(translator)
-        self.encode = _encode(parts)
-        self.step = _step(parts, self.encode)
+        self.encode, self.step = encode_and_step(parts, parts.encode, rows(tf.int32, "source", None))
 
     def endpoints(self) -> dict[str, Any]:
         """Returns the functions by the names under which they are served."""
@@ -81,40 +81,15 @@ class TranslationEndpoints(tf.Module):
         ]
 
 
-def _rows(dtype: tf.DType, name: str, *shape: int | None) -> tf.TensorSpec:
-    return tf.TensorSpec((None, *shape), dtype, name=name)
-
-
 def _serving_default(translator: Translator, search: Search) -> Any:
     def translate(sentence: tf.Tensor) -> dict[str, tf.Tensor]:
         found = translator.translate(sentence, search)
         single = {name: found[name][:, 0] for name in ("translation", "score")}
         return {**single, **{name: found[name] for name in ("alignment", "pieces", "source_pieces")}}
 
-    return tf.function(translate, input_signature=[_rows(tf.string, "sentence")], autograph=False)
+    return tf.function(translate, input_signature=[rows(tf.string, "sentence")], autograph=False)
 
 
 def _score(translator: Translator) -> Any:
-    signature = [_rows(tf.string, "source"), _rows(tf.string, "target")]
+    signature = [rows(tf.string, "source"), rows(tf.string, "target")]
     return tf.function(lambda source, target: translator.score(source, target), signature, autograph=False)
-
-
-def _encode(parts: NetworkParts) -> Any:
-    def encode(source: tf.Tensor) -> dict[str, tf.Tensor]:
-        read = parts.encode(source)
-        return {**read.memory, **read.states}
-
-    return tf.function(encode, input_signature=[_rows(tf.int32, "source", None)], autograph=False)
-
-
-def _step(parts: NetworkParts, encode: Any) -> Any:
-    example = parts.encode(tf.ones((1, 1), tf.int32))
-    found = encode.get_concrete_function().structured_outputs
-    inputs = {name: _rows(tensor.dtype, name, *tensor.shape[1:]) for name, tensor in found.items()}
-
-    def step(token: tf.Tensor, given: States) -> dict[str, tf.Tensor]:
-        read = Read({name: given[name] for name in example.memory}, {name: given[name] for name in example.states})
-        logits, states = parts.step(read.memory)(token, read.states)
-        return {"logits": logits, **states}
-
-    return tf.function(step, input_signature=[_rows(tf.int32, "token"), inputs], autograph=False)

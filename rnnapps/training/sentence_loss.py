@@ -22,10 +22,14 @@ def loss(
     weights: tf.Tensor,
     training: bool = False,
     label_smoothing: float = 0.0,
+    even_attention: float = 0.0,
 ) -> tf.Tensor:
     """The mean cost of a target's token in nats.
 
         cost_t = (1 - e) (-log p(y_t)) + e mean_k (-log p(k))        e: the label smoothing
+
+    and, for each sentence, `even_attention` times sum_j (1 - sum_t w_tj)^2, which asks a decoder to look at each place
+    j of its memory about once (the doubly stochastic regularisation of Xu et al.).
 
     Args:
         network: As `rnnapps.models.translator` builds it: its logits are those of its output `features`, by its layer
@@ -35,20 +39,26 @@ def loss(
         weights: `(batch, time)` float32: 0 where there is no token.
         training: Whether dropout drops.
         label_smoothing: e, in [0, 1).
+        even_attention: Weight of that cost; the network's output `alignment` is w.
 
-    Reference: Szegedy et al., 2015, https://arxiv.org/abs/1512.00567 (label smoothing)
+    References: Szegedy et al., 2015, https://arxiv.org/abs/1512.00567 (label smoothing); Xu et al., 2015,
+    https://arxiv.org/abs/1502.03044
     """
 
     matrix, bias = _output_weights(network)
 
     def cost(some: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        features = tf.cast(network(some, training=training)["features"], tf.float32)
+        found = network(some, training=training)
+        features, uneven = tf.cast(found["features"], tf.float32), 0.0
+        if even_attention:
+            looked = tf.reduce_sum(found["alignment"] * weights[..., tf.newaxis], axis=1)
+            uneven = even_attention * tf.reduce_sum(tf.square(1 - looked))
         rows = [tf.reshape(features, (-1, features.shape[-1])), tf.reshape(targets, (-1,)), tf.reshape(weights, (-1,))]
         if not execution.is_compiled_by_xla():  # which knows no shapes that depend on values
             there = tf.where(rows[2] > 0)[:, 0]
             rows = [tf.gather(row, there) for row in rows]
         features, targets, weights = rows
-        return softmax_cost(features, matrix, bias, targets, weights, label_smoothing)
+        return softmax_cost(features, matrix, bias, targets, weights, label_smoothing) + uneven
 
     # Rows for each core: the product with the output matrix is most of the work, and no layer would cut it.
     shards, _ = execution.row_shards(targets.shape[0])
@@ -59,14 +69,20 @@ def loss(
 
 def _output_weights(network: keras.Model) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The matrix `(vocabulary, units)` and the bias that make logits of features."""
-    if "logits" in [layer.name for layer in network.layers]:
-        layer = network.get_layer("logits")
-        return tf.transpose(layer.kernel), tf.convert_to_tensor(layer.bias)
-    return tf.convert_to_tensor(network.get_layer("target_embedding").embeddings), None
+    layers = {layer.name: layer for layer in network.layers}
+    if "captioner" in layers:  # behind an encoder
+        return _output_weights(layers["captioner"])
+    if "logits" in layers:
+        return tf.transpose(layers["logits"].kernel), tf.convert_to_tensor(layers["logits"].bias)
+    return tf.convert_to_tensor(layers["target_embedding"].embeddings), None
 
 
 def training_loss(
-    label_smoothing: float, scheduled_sampling: float, updates: Callable[[], Any], seed: int
+    label_smoothing: float,
+    scheduled_sampling: float,
+    updates: Callable[[], Any],
+    seed: int,
+    even_attention: float = 0.0,
 ) -> Callable[..., tf.Tensor]:
     """The loss as `WindowTrainer` takes it.
 
@@ -75,7 +91,7 @@ def training_loss(
     guessed at once, from the right tokens.
 
     Args:
-        label_smoothing: As in `loss`.
+        label_smoothing, even_attention: As in `loss`.
         scheduled_sampling: The probability at its highest; 0 leaves it out.
         updates: Gives their number so far.
         seed: Of the steps that are chosen.
@@ -92,7 +108,7 @@ def training_loss(
             guessed = tf.pad(guessed[:, :-1], [[0, 0], [1, 0]])
             drawn = tf.random.stateless_uniform(tf.shape(guessed), tf.stack([seed, count]))
             inputs = {**inputs, "target": tf.where(drawn < share, guessed, inputs["target"])}
-        return loss(network, inputs, targets, weights, training, label_smoothing)
+        return loss(network, inputs, targets, weights, training, label_smoothing, even_attention)
 
     return run
 

@@ -1,0 +1,23 @@
+"""Captioning: recurrent networks that learn to describe pictures, and show where they looked.
+
+Importing this package does not import TensorFlow; naming one of its functions does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rnnapps.captioning.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict
+
+if TYPE_CHECKING:
+    from rnnapps.captioning.task import evaluate, export, predict, train
+
+__all__ = ["EXAMPLES", "PRESETS", "Config", "Evaluate", "Export", "Predict", "evaluate", "export", "predict", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the functions, and TensorFlow with them, when the first of them is named."""
+    if name in __all__:
+        return getattr(importlib.import_module(f"{__name__}.task"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

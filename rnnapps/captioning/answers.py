@@ -1,0 +1,241 @@
+"""What a trained captioner is asked: scores of a part of its pictures, and captions of what a user gives."""
+
+from __future__ import annotations
+
+import collections
+import glob
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from rnnapps import config as configs
+from rnnapps.captioning import build
+from rnnapps.captioning.attention_maps import plot
+from rnnapps.captioning.build import DATA
+from rnnapps.captioning.config import SHIPPED_MODEL, Config, Evaluate, Predict
+from rnnapps.captioning.verbs import RUN, Decoding
+from rnnapps.data.caption_sources import caption_splits
+from rnnapps.data.pictures import readable
+from rnnapps.decoding import Search
+from rnnapps.errors import UsageError
+from rnnapps.files import write_whole
+from rnnapps.serving.caption_model import Answer, CaptionModel
+from rnnapps.serving.sentence_writer import Draws
+from rnnapps.training.caption_scores import scores
+from rnnapps.training.run import Run
+
+_SHOWN = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor_exact", "rouge_l", "chrf", "cider_d", "exact", "distinct")
+_FEW_DISTINCT = 0.02  # of the captions: fewer are a model that says the same of everything
+
+
+def caption_model(run: Path | None, model: Path | None) -> CaptionModel:
+    """The model that the options name, or the shipped one."""
+    if run is None:
+        return CaptionModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
+    folder = Run(run, DATA)
+    config = folder.load_config(Config)  # a folder that is no run is the first thing to say
+    return of_run(config, folder.load_model(), build.load(folder.data_path))
+
+
+def of_run(config: Config, model: keras.Model, corpus: build.Corpus) -> CaptionModel:
+    """The model of a run."""
+    return CaptionModel.from_keras(model, corpus.vocabulary, build.grid(config, model), config.max_length)
+
+
+def search(options: Decoding, max_length: int, **more: Any) -> Search:
+    """The search that the options of a verb mean."""
+    same = ("beam", "length_penalty", "no_repeat_ngram")
+    given = {name: getattr(options, name) for name in same}
+    return Search(max_length=max_length, block_unseen=True, **given, **more)
+
+
+def judged(model: CaptionModel, pictures: Sequence[bytes], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Scores of the best captions by a beam of 5."""
+    found = model.caption(pictures, search(Decoding(), model.max_length))
+    return scores(model.texts(found), references)
+
+
+def said(figures: dict[str, Any], count: int) -> str:
+    """A sentence that says them."""
+    return (
+        f"BLEU-1 {figures['bleu_1']:.1f}, BLEU-4 {figures['bleu_4']:.1f}, CIDEr-D {figures['cider_d']:.3f}, "
+        f"{figures['exact']:.1%} exactly right, of {count:,} pictures that training never saw"
+    )
+
+
+def evaluate(options: Evaluate) -> dict[str, Any]:
+    """As `task.evaluate`."""
+    name, pictures, names, references, train = _pictures_to_score(options)
+    model = caption_model(options.run if options.model else options.run or RUN, options.model)
+    answers = model.caption(pictures, search(options, model.max_length), batch_size=options.batch_size)
+    found = model.texts(answers)
+    if options.output is not None:
+        text = "".join(f"{one}\t{other}\n" for one, other in zip(names, found, strict=True))
+        write_whole(options.output, lambda path: path.write_text(text, encoding="utf-8"))
+    table = {name: scores(found, references)}
+    table |= {f"baseline {label}": scores(texts, references) for label, texts in _baselines(train, len(found)).items()}
+    if options.json:
+        print(json.dumps(table, ensure_ascii=False))
+        return table
+    heads = [label.replace("_", "-") for label in _SHOWN]
+    print(f"{'':34}" + "".join(f"{head:>13}" for head in heads))
+    for label, row in table.items():
+        cells = (
+            f"{row[key]:13.3f}" if key in ("cider_d", "exact", "distinct") else f"{row[key]:13.2f}" for key in _SHOWN
+        )
+        print(f"{label:34}" + "".join(cells))
+    print(f"chrf: {table[name]['chrf_signature']}")
+    if len(found) > 1 and table[name]["distinct"] <= max(_FEW_DISTINCT, 1 / len(found)):
+        print(f"note: {len(set(found))} different captions of {len(found):,} pictures: the model says the same of all")
+    return table
+
+
+class _Train:
+    """What the baselines know: captions of the training part, and the nearest picture of each that is scored."""
+
+    def __init__(self, captions: Sequence[str], nearest: Sequence[str]):
+        self.captions, self.nearest = captions, nearest
+
+
+def _baselines(train: _Train | None, count: int) -> dict[str, list[str]]:
+    if train is None:
+        return {}
+    (commonest, _), *_ = collections.Counter(map(str.lower, train.captions)).most_common(1)
+    return {"commonest caption": [commonest] * count, "nearest picture": list(train.nearest)}
+
+
+def _pictures_to_score(options: Evaluate) -> tuple[str, list[bytes], list[str], list[tuple[str, ...]], _Train | None]:
+    """Name of what is scored; files, names and references; and the training part, if it is known."""
+    if options.images:
+        splits = caption_splits(
+            images=options.images, captions=options.captions, validation_fraction=0, test_fraction=0
+        )
+        files, names, references = [], [], []
+        for picture in splits.train():
+            try:
+                files.append(readable(picture.name, picture.picture))
+            except UsageError as error:
+                splits.notes.append(f"{error}: left out")
+                continue
+            names.append(picture.name)
+            references.append(picture.captions)
+        for note in splits.notes:
+            print(note, file=sys.stderr)
+        if not files:
+            raise UsageError(f"--images {options.images} holds no picture that can be read: wanted one to score")
+        return options.images.name, files, names, references, None
+    if options.model is not None:
+        raise UsageError(
+            f"--model {options.model} without --images: wanted --images DIR, since an export holds no pictures"
+        )
+    run = Run(options.run or RUN, DATA)
+    config = run.load_config(Config)
+    corpus = build.load(run.data_path)
+    entries = corpus.pictures.entries(options.split)
+    if not entries:
+        raise UsageError(f"--split {options.split}: the run {run.folder} holds nothing out for it")
+    files = [corpus.pictures.picture(options.split, number) for number in range(len(entries))]
+    captions = list(corpus.pictures.captions("train"))
+    train = _Train(captions, _nearest(config, run, corpus, options.split))
+    name = f"{build.learnt(config)}, {corpus.pictures.names[options.split]}"
+    return name, files, [entry.name for entry in entries], [entry.captions for entry in entries], train
+
+
+def _nearest(config: Config, run: Run, corpus: build.Corpus, part: str) -> list[str]:
+    """For each picture of a part the first caption of the training picture that looks most alike to the encoder."""
+    seeing = run.load_model().get_layer("picture_encoder")
+    one, other = (
+        build.features(config, corpus.pictures, name, seeing, run.data_path, lambda text: None).means()
+        for name in (part, "train")
+    )
+    one, other = (means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-9) for means in (one, other))
+    entries = corpus.pictures.entries("train")
+    return [entries[i].captions[0] for i in np.argmax(one @ other.T, axis=1)]
+
+
+def predict(options: Predict) -> list[list[str]]:
+    """As `task.predict`."""
+    paths = _paths(options.image)
+    model = caption_model(options.run, options.model)
+    how = _how(options, model.max_length)
+    written: list[list[str]] = []
+    for first in range(0, len(paths), options.batch_size):
+        some = _readable(paths[first : first + options.batch_size], alone=len(paths) == 1)
+        pictures = list(some.values())
+        answers = model.caption(pictures, how, options.prefix, align=options.show_attention is not None)
+        for path, picture, answer in zip(some, pictures, answers, strict=True):
+            if options.show_attention is not None and not written:
+                _show(options.show_attention, model, picture, answer)
+            texts = [text.decode("utf-8") for text in answer["caption"]]
+            _print(options, path, texts, answer, several=len(paths) > 1)
+            written.append(texts)
+    return written
+
+
+def _show(path: Path, model: CaptionModel, picture: bytes, answer: Answer) -> None:
+    if model.captioner.grid is None:
+        raise UsageError(
+            f"--show-attention {path}: this model sees a picture as a whole; wanted soft or adaptive attention"
+        )
+    plot(path, picture, answer)
+
+
+def _paths(given: Sequence[Path]) -> list[Path]:
+    """Files, those in folders, and those that patterns match, in order of their names."""
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(child for child in path.iterdir() if child.is_file() and not child.name.startswith("."))
+        elif path.exists():
+            inside = [path]
+        else:
+            inside = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
+        if not inside:
+            what = "holds no file" if path.is_dir() else "does not exist"
+            raise UsageError(f"--image {path} {what}: wanted a picture, a folder of pictures or a pattern")
+        found += inside
+    return found
+
+
+def _readable(paths: Sequence[Path], alone: bool) -> dict[Path, bytes]:
+    """The files as TensorFlow reads them; of several, those that can be read, and the others are named."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = readable(str(path), path.read_bytes())
+        except OSError as error:
+            problem = f"{path} cannot be read ({error.strerror})"
+        except UsageError as error:
+            problem = str(error)
+        else:
+            continue
+        if alone:
+            raise UsageError(problem)
+        print(f"{problem}: left out", file=sys.stderr)
+    return found
+
+
+def _how(options: Predict, longest: int) -> Search | Draws:
+    max_length = options.max_length or longest
+    if not options.num_samples:
+        return search(options, max_length, min_length=options.min_length, num_best=options.nbest)
+    same = ("temperature", "top_k", "top_p", "seed")
+    return Draws(options.num_samples, max_length, **{name: getattr(options, name) for name in same})
+
+
+def _print(options: Predict, path: Path, texts: list[str], answer: Answer, several: bool) -> None:
+    if options.json:
+        one: dict[str, Any] = {"image": str(path), "caption": texts[0], "score": float(answer["score"][0])}
+        if len(texts) > 1:
+            scored = zip(texts, answer["score"], answer["log_prob"], strict=True)
+            one["captions"] = [{"caption": t, "score": float(s), "log_prob": float(p)} for t, s, p in scored]
+        print(json.dumps(one, ensure_ascii=False), flush=True)
+        return
+    for text, score in zip(texts, answer["score"], strict=True):
+        shown = f"{score:8.4f}  {text}" if len(texts) > 1 else text
+        print(f"{path}\t{shown}" if several else shown, flush=True)

@@ -1,0 +1,225 @@
+"""What captioning does: train, evaluate, predict, export."""
+
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import rnnapps
+from rnnapps import config as configs
+from rnnapps import runtime
+from rnnapps.captioning import answers, build
+from rnnapps.captioning.build import DATA, Corpus, Networks, learnt
+from rnnapps.captioning.config import Config, Evaluate, Export, Predict
+from rnnapps.data import captions, pairs
+from rnnapps.data.sentence_codec import SentenceCodec
+from rnnapps.decoding import Search
+from rnnapps.errors import UsageError
+from rnnapps.serving.caption_endpoints import CaptionEndpoints
+from rnnapps.serving.export import write_saved_model
+from rnnapps.training.caption_scores import scores
+from rnnapps.training.console import Console
+from rnnapps.training.log import Log
+from rnnapps.training.loop import Loop, Plan
+from rnnapps.training.metric import Metric, Nats
+from rnnapps.training.optimizers import optimizer
+from rnnapps.training.run import Run
+from rnnapps.training.sentence_loss import mean_nats, training_loss
+from rnnapps.training.window_trainer import WindowTrainer
+
+_VALIDATION_PICTURES = 500  # that are captioned for CIDEr-D, so that a validation takes seconds
+_VALIDATION_BATCH = 64
+_LOCAL = {"run", "resume", "overwrite", "start_from", "source", "images", "captions", "data_dir", "features_dir"}
+# What the pictures in a run's folder, what is read of them, and their order depend on.
+_FIXED = (
+    "dataset", "source", "images", "captions", "validation_fraction", "test_fraction", "tokens", "max_vocabulary",
+    "min_count", "lowercase", "max_length", "encoder", "image_size", "fine_tune", "flip", "start_from", "batch_size",
+    "seed",
+)  # fmt: skip
+
+
+def train(config: Config) -> keras.Model:
+    """Trains a model in the folder `config.run`.
+
+    Returns:
+        The best model, in float32.
+
+    Raises:
+        UsageError: The options, the pictures or the folder are not usable.
+        RunError: The loss exploded, or something could not be saved.
+        KeyboardInterrupt: Ctrl-C; the run is saved.
+    """
+    runtime.seed_everything(config.seed)
+    config = build.resolved(config)
+    run, console = Run(config.run, DATA), Console(_metric(config))
+    if config.resume:
+        run.check_resumable(config, _FIXED)
+    else:
+        _begin(run, config, console)
+    corpus = build.load(run.data_path)
+    learner = build.networks(config, corpus.vocabulary, config.precision)
+    loop = _loop(run, config, corpus, learner, console)
+    if config.resume:
+        loop.resume()
+        run.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
+        console.say(f"resuming {run.folder} after {loop.state.step} updates")
+    state = loop.run(_batches(run, config, corpus, learner, console, position=loop.state.step))
+    loop.log.plot(run.folder / "learning_curve.png", f"{learnt(config)}, {config.preset}", console.metric.label)
+    run.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, validation=state.best)
+    if loop.interrupted:
+        console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
+        raise KeyboardInterrupt
+    return _finish(run, config, corpus, console)
+
+
+def _metric(config: Config) -> Metric:
+    if config.best == "cider":
+        return Metric("cider", "caption", "CIDEr-D of greedy captions", higher_is_better=True)
+    return Nats(counted="token")
+
+
+def _begin(run: Run, config: Config, console: Console) -> None:
+    with run.new_folder(config.overwrite) as scratch:
+        run.begin(config, build.prepare(config, scratch))
+    corpus = build.load(run.data_path)
+    for note in (*corpus.pictures.notes, *corpus.captions.notes):
+        console.say(note)
+    counts = ", ".join(
+        f"{len(corpus.pictures.entries(part)):,} {corpus.pictures.names[part]}"
+        for part in ("train", "validation", "test")
+    )
+    sizes = f"{corpus.captions.pairs_in('train'):,} captions to learn, {corpus.vocabulary.size:,} {config.tokens}s"
+    console.say(f"{learnt(config)}: {counts} pictures, {sizes}")
+
+
+def _batches(run: Run, config: Config, corpus: Corpus, learner: Networks, console: Console, position: int) -> Any:
+    look = build.look(config, corpus.pictures, "train", learner, run.data_path, console.say)
+    return captions.batches(corpus.captions, "train", look, config.batch_size, config.seed, position, epochs=None)
+
+
+def _loop(run: Run, config: Config, corpus: Corpus, learner: Networks, console: Console) -> Loop:
+    plan = _plan(config, corpus)
+    rates = config.optimizer, config.learning_rate, config.weight_decay, config.average, config.accumulate
+    updates = optimizer(*rates)
+    loss = training_loss(
+        config.label_smoothing, config.scheduled_sampling, lambda: updates.iterations, config.seed,
+        config.even_attention,
+    )  # fmt: skip
+    if config.start_from is not None:
+        _start(config.start_from, learner)
+    trainer = WindowTrainer(
+        learner.whole if config.trains_encoder else learner.writer, loss, config.clip, config.clip_at
+    )
+    trainer.compile(updates, jit_compile=False)
+    # The same weights in float32: what is kept, validated and captioned with.
+    kept = build.networks(config, corpus.vocabulary)
+    model = kept.whole if config.trains_encoder else kept.writer
+    look = build.look(config, corpus.pictures, "validation", kept, run.data_path, console.say)
+    translation = answers.of_run(config, kept.whole, corpus)
+    nats, count = mean_nats(model), len(corpus.pictures.entries("validation"))
+    some = [corpus.pictures.picture("validation", number) for number in range(min(count, _VALIDATION_PICTURES))]
+
+    def take_weights() -> None:
+        model.set_weights(trainer.network.get_weights())
+        trainer.optimizer.finalize_variable_values(model.trainable_variables)  # their averages, if there are any
+
+    def caption(files: list[bytes]) -> list[str]:
+        how = Search(beam=1, max_length=config.max_length, block_unseen=True)
+        return translation.texts(translation.caption(files, how))
+
+    def validate() -> float | None:
+        take_weights()
+        if not count:
+            return None
+        if config.best == "cider":
+            references = [entry.captions for entry in corpus.pictures.entries("validation")[: len(some)]]
+            return scores(caption(some), references)["cider_d"]
+        return nats(captions.batches(corpus.captions, "validation", look, _VALIDATION_BATCH))
+
+    def sample() -> str:
+        take_weights()
+        entries = corpus.pictures.entries("validation")[:1]
+        shown = zip(entries, caption(some[:1]), strict=True)
+        return "\n".join(f"{entry.name}: {entry.captions[0]}\n    {text}" for entry, text in shown)
+
+    log = Log(run.folder)
+    return Loop(trainer, plan, run.checkpoints, log, console, validate, lambda: run.save_model(kept.whole), sample)
+
+
+def _start(folder: Path, learner: Networks) -> None:
+    """Takes the weights of another run."""
+    other = Run(folder, DATA).load_model()
+    try:
+        learner.writer.set_weights(other.get_layer("captioner").get_weights())
+        learner.encoder.set_weights(other.get_layer("picture_encoder").get_weights())
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"--start-from {folder} is a run of another network ({reason})") from error
+
+
+def _plan(config: Config, corpus: Corpus) -> Plan:
+    per_epoch = pairs.batches_per_epoch(corpus.captions, "train", config.batch_size, bucket=1)
+    same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "sample_every", "smoothing")
+    count, (_, tokens) = corpus.captions.pairs_in("train"), corpus.captions.tokens_in("train")
+    counted = count if config.best == "cider" else count + tokens  # each caption has its end as well
+    size = corpus.vocabulary.size
+    return Plan(
+        **{name: getattr(config, name) for name in same},
+        steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
+        peak=config.learning_rate,
+        start_loss=math.log(size),
+        explosion=3 * math.log(size) + 2 * config.even_attention,
+        loss_scale=1,
+        counted_per_step=round(counted / per_epoch),
+    )
+
+
+def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras.Model:
+    """Scores the best model on the part that training never saw."""
+    model = run.load_model()
+    entries = corpus.pictures.entries("test")
+    if entries:
+        files = [corpus.pictures.picture("test", number) for number in range(len(entries))]
+        figures = answers.judged(answers.of_run(config, model, corpus), files, [entry.captions for entry in entries])
+        run.save_figures(**{f"test_{name}": value for name, value in figures.items()})
+        console.say(f"{corpus.pictures.names['test']}: {answers.said(figures, len(files))}")
+    console.say(f"model: {run.model_path}; in full: python -m rnnapps.captioning evaluate --run {run.folder}")
+    return model
+
+
+def evaluate(options: Evaluate) -> dict[str, Any]:
+    """Prints and returns the scores of captions, beside those of two baselines."""
+    return answers.evaluate(options)
+
+
+def predict(options: Predict) -> list[list[str]]:
+    """Prints and returns the captions of each picture, the best first."""
+    return answers.predict(options)
+
+
+def export(options: Export) -> Path:
+    """Writes the run's model as a SavedModel; prints and returns its folder."""
+    run = Run(options.run, DATA)
+    config, model = run.load_config(Config), run.load_model()
+    corpus = build.load(run.data_path)
+    search, grid = answers.search(options, config.max_length), build.grid(config, model)
+    endpoints = CaptionEndpoints(model, SentenceCodec(corpus.vocabulary), grid, search)
+    counts = {part: len(corpus.pictures.entries(part)) for part in ("train", "validation", "test")}
+    manifest = {
+        "task": "captioning",
+        "config": {name: value for name, value in configs.to_dict(config).items() if name not in _LOCAL},
+        "data": {"learnt": learnt(config), **counts, "parts": corpus.pictures.names},
+        "search": configs.to_dict(search),
+        "max_length": config.max_length,
+        "image_size": config.image_size,
+        "grid": grid,
+        "vocabulary": corpus.vocabulary.to_dict(),
+        "seed": config.seed,
+        "figures": run.load_figures(),
+        "versions": {"rnnapps": rnnapps.__version__, "tensorflow": version("tensorflow"), "keras": keras.__version__},
+    }  # fmt: skip
+    path = write_saved_model(endpoints, options.output, options.name or learnt(config), manifest, endpoints.warmup())
+    print(path)
+    return path
