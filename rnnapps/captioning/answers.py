@@ -187,6 +187,8 @@ def _show(path: Path, model: CaptionModel, picture: bytes, answer: Answer) -> No
 
 def _paths(given: Sequence[Path]) -> list[Path]:
     """Files, those in folders, and those that patterns match, in order of their names."""
+    if not given:
+        raise UsageError("--image is missing: wanted a picture, a folder of pictures or a pattern")
     found: list[Path] = []
     for path in given:
         if path.is_dir():

@@ -48,6 +48,7 @@ def resolved(config: Config) -> Config:
 
 def prepare(config: Config, scratch: Path) -> Path:
     """The pictures of a config, their captions and vocabulary, in a new folder under `scratch`."""
+    picture_encoder(config.encoder, config.image_size)  # one that cannot be had is the first thing to say
     data_dir = scratch / "data" if config.source else config.data_dir
     splits = caption_splits(
         config.dataset, config.source, config.images, config.captions, config.validation_fraction,
@@ -101,8 +102,8 @@ class Networks(NamedTuple):
 def networks(config: Config, vocabulary: SentenceVocabulary, dtype: str = "float32") -> Networks:
     """The config's networks; an encoder that is not trained is the same whatever the seed."""
     options = (
-        "cell", "units", "layers", "embedding", "input_feeding", "tied", "dropout", "locked", "recurrent_dropout",
-        "seed",
+        "cell", "units", "layers", "embedding", "attention_units", "input_feeding", "tied", "dropout", "locked",
+        "recurrent_dropout", "seed",
     )  # fmt: skip
     seeing = picture_encoder(config.encoder, config.image_size, config.seed)
     seeing.trainable = config.trains_encoder

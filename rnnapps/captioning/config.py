@@ -90,7 +90,9 @@ class Config:
     ] = "lstm"  # fmt: skip
     """Recurrent cell."""
     units: int = 512
-    """Size of each layer's state, and of what is known of a place."""
+    """Size of each layer's state."""
+    attention_units: int = 256
+    """Size of what is known of a place of the picture, and of what a place is compared by."""
     layers: int = 1
     """Recurrent layers, 1 to 4."""
     embedding: int = 256
@@ -160,7 +162,7 @@ class Config:
         check_types(self)
         check_at_most_one(self, "dataset", "images")
         check_at_most_one(self, "source", "images")
-        for name in ("units", "embedding", "batch_size", "accumulate", "max_length", "min_count"):
+        for name in ("units", "attention_units", "embedding", "batch_size", "accumulate", "max_length", "min_count"):
             check_range(self, name, 1)
         for name in ("weight_decay", "warmup_steps", "patience", "threads", "sample_every", "even_attention"):
             check_range(self, name, 0)
@@ -196,14 +198,15 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "quick": Config(
-        encoder=FROM_SCRATCH, image_size=64, units=128, embedding=64, max_vocabulary=1_000, min_count=1, dropout=0.1,
-        batch_size=32, learning_rate=0.002, minutes=3, validate_every=30.0, sample_every=200,
+        encoder=FROM_SCRATCH, image_size=64, units=128, attention_units=128, embedding=64, max_vocabulary=1_000,
+        min_count=1, dropout=0.1, batch_size=32, learning_rate=0.002, minutes=3, validate_every=30.0, sample_every=200,
     ),
     "base": Config(preset="base", average=0.999, flip=True, epochs=12, validate_every=120.0),
     "large": Config(preset="large", units=1_024, embedding=512, average=0.999, flip=True, epochs=12),
     # Seconds on any machine: for a first look, and for tests.
     "tiny": Config(
-        preset="tiny", encoder=FROM_SCRATCH, image_size=32, units=16, embedding=16, max_vocabulary=100, min_count=1,
-        batch_size=16, epochs=0.05, warmup_steps=5, learning_rate=0.01, dropout=0.0, validate_every=5.0, sample_every=0,
+        preset="tiny", encoder=FROM_SCRATCH, image_size=32, units=16, attention_units=16, embedding=16,
+        max_vocabulary=100, min_count=1, batch_size=16, epochs=0.05, warmup_steps=5, learning_rate=0.01, dropout=0.0,
+        validate_every=5.0, sample_every=0,
     ),
 }  # fmt: skip

@@ -97,8 +97,6 @@ class Predict(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.image:
-            raise UsageError("--image is missing: wanted a picture, a folder of pictures or a pattern")
         check_at_most_one(self, "run", "model")
         check_range(self, "nbest", 1)
         for name in ("min_length", "top_k", "num_samples"):

@@ -39,11 +39,11 @@ def captioner(
         vocabulary: Number of ids; 0 starts a caption and fills up what is shorter.
         kind: A name of `KINDS`.
         cell: A key of `writer_parts.CELLS`.
-        units: Size of each cell's state, and of m_j.
+        units: Size of each cell's state.
         layers: Cells on top of each other.
         embedding: Size of an id's learnt vector.
-        **options: `score`, `input_feeding` as of `AttentionDecoder`; `tied`, `dropout`, `locked`,
-            `recurrent_dropout`, `seed`, `dtype` as of `models.translator`.
+        **options: `score`, `attention_units` (that of m_j too), `input_feeding` as of `AttentionDecoder`; `tied`,
+            `dropout`, `locked`, `recurrent_dropout`, `seed`, `dtype` as of `models.translator`.
 
     Returns:
         A model with inputs `{"source": float32 (batch, places, channels), "target": int32 (batch, time)}`, what was
@@ -63,7 +63,8 @@ def captioner(
 
     # === Layers ===
     embed = build.embedding(vocabulary, "target_embedding")
-    make_memory = recurrent.Places(units, kernel_initializer=build.glorot(), dtype=build.dtype, name="encoder")
+    width = build.options["attention_units"] or units
+    make_memory = recurrent.Places(width, kernel_initializer=build.glorot(), dtype=build.dtype, name="encoder")
     decoder = build.decoder()
     bridge = recurrent.Bridge(
         list(decoder.state_sizes.values())[: decoder.num_cell_states],

@@ -42,8 +42,8 @@ class WriterParts:
     """
 
     DEFAULTS: Mapping[str, Any] = {
-        "score": "additive", "input_feeding": True, "coverage": False, "sentinel": False, "tied": True, "dropout": 0.0,
-        "locked": False, "recurrent_dropout": 0.0, "seed": 0, "dtype": "float32",
+        "score": "additive", "attention_units": None, "input_feeding": True, "coverage": False, "sentinel": False,
+        "tied": True, "dropout": 0.0, "locked": False, "recurrent_dropout": 0.0, "seed": 0, "dtype": "float32",
     }  # fmt: skip
 
     def __init__(
@@ -107,6 +107,7 @@ class WriterParts:
         return recurrent.AttentionDecoder(
             [self.cell(self.units, f"cell_{i}") for i in range(self.layers)],
             units=self.width if self.options["tied"] else self.units,
+            attention_units=self.options["attention_units"],
             residual=self.layers > 1,
             kernel_initializer=self.glorot(),
             dtype=self.dtype,

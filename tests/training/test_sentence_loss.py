@@ -66,6 +66,23 @@ def test_is_the_mean_over_what_is_there(smoothing, rows, tied, by_xla):
     assert float(loss(network, inputs, targets, 0 * weights)) == 0
 
 
+@pytest.mark.parametrize("rows", [3, 37])
+def test_even_attention_asks_to_look_everywhere_once(rows):
+    network, (inputs, targets, weights) = Network(), given(rows)
+    looks = np.random.default_rng(2).dirichlet(np.ones(4), (rows, 5)).astype("float32")
+
+    def looking(some, training):
+        chosen = tf.gather(looks, some["row"])
+        return {**network(some, training), "alignment": chosen}
+
+    looking.layers = network.layers
+    inputs = {**inputs, "row": tf.range(rows)}
+    looked = (looks * weights.numpy()[..., None]).sum(1)
+    wanted = 0.3 * ((1 - looked) ** 2).sum() / weights.numpy().sum()
+    run = tf.function(lambda even: loss(looking, inputs, targets, weights, True, 0.0, even), autograph=False)
+    assert float(run(0.3)) - float(run(0.0)) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_mean_over_batches_counts_every_token_alike():
     network, batches = Network(), [given(3, 5, 1), given(2, 9, 2)]
     one = [float(loss(network, *batch)) for batch in batches]
