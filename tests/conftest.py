@@ -20,7 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, and all marked rotating")
 
 
+# Folders whose files take minutes: they come first, so that at the end no process is left alone with one.
+_LONG = ("captioning", "translation", "conformance", "forecasting", "text_generation", "serving", "models")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
     if config.getoption("--slow") or config.getoption("-m"):
         return
     left_out = [item for item in items if item.get_closest_marker("slow") or _is_of_another_day(item)]

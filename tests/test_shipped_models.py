@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from rnnapps.captioning.config import Evaluate as CaptionScores
+from rnnapps.captioning.config import Predict as CaptionOptions
+from rnnapps.captioning.task import evaluate as score_captions
+from rnnapps.captioning.task import predict as caption
 from rnnapps.config import shipped_models
 from rnnapps.forecasting.config import Predict as ForecastOptions
 from rnnapps.forecasting.task import predict as forecast
@@ -129,6 +134,44 @@ def test_shakespeare_scores_what_its_manifest_says(name):
     answer = TextModel.from_saved_model(folder).score([text[int(len(text) * 0.9) :].encode()])
     assert int(answer["num_chars"][0]) == figures["test_tokens"]
     assert abs(float(answer["nats_per_char"][0]) - figures["test_nats"]) < 1e-4
+
+
+FLICKR8K = SHARED / "flickr8k"
+
+
+def test_the_captioner_is_shipped_and_small():
+    folder = shipped_models()["flickr8k"]
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    counts = {"train": 6000, "validation": 1000, "test": 500}
+    assert {name: manifest["data"][name] for name in counts} == counts
+    assert manifest["data"]["parts"]["test"] == "test_public500"
+    assert {"config", "search", "grid", "image_size", "seed", "figures", "versions", "vocabulary"} <= set(manifest)
+    assert manifest["figures"]["training_seconds"] < 45 * 60
+    without_words = json.dumps({key: value for key, value in manifest.items() if key != "vocabulary"})
+    assert '"/' not in without_words, "a path of some machine"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
+def test_the_captioner_answers_in_the_c_api(tmp_path):
+    folder = shipped_models()["flickr8k"]
+    path = tmp_path / "green.png"
+    path.write_bytes(tf.io.encode_png(tf.tile(tf.constant([[[40, 140, 50]]], tf.uint8), (60, 80, 1))).numpy())
+    (answer,) = run_in_c_api(folder, [("serving_default", {"image_bytes": np.array([path.read_bytes()], object)})])
+    assert answer["caption"].tolist() == [caption(CaptionOptions(image=(path,)))[0][0].encode()]
+    assert answer["attention"].shape[2:] == (7, 7) and len(answer["caption"][0].split()) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FLICKR8K.is_dir(), reason="wants the photographs")
+def test_the_captioner_describes_what_it_has_not_seen(tmp_path):
+    """Scores of the test part through the export."""
+    with zipfile.ZipFile(FLICKR8K / "images_128" / "test_public500.zip") as archive:
+        archive.extractall(tmp_path)
+    captions = FLICKR8K / "Flickr8k.token.public.txt"
+    options = CaptionScores(model=shipped_models()["flickr8k"], images=tmp_path, captions=captions)
+    figures = score_captions(options)[tmp_path.name]
+    assert figures["bleu_1"] > 61 and figures["bleu_4"] > 18 and figures["cider_d"] > 0.45
 
 
 TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0), "multi30k_en_fr": (b"Un chien", 54.5)}

@@ -149,10 +149,7 @@ def _pictures_to_score(options: Evaluate) -> tuple[str, list[bytes], list[str], 
 def _nearest(config: Config, run: Run, corpus: build.Corpus, part: str) -> list[str]:
     """For each picture of a part the first caption of the training picture that looks most alike to the encoder."""
     seeing = run.load_model().get_layer("picture_encoder")
-    one, other = (
-        build.features(config, corpus.pictures, name, seeing, run.data_path, lambda text: None).means()
-        for name in (part, "train")
-    )
+    one, other = (build.means(config, corpus.pictures, name, seeing, run.data_path) for name in (part, "train"))
     one, other = (means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-9) for means in (one, other))
     entries = corpus.pictures.entries("train")
     return [entries[i].captions[0] for i in np.argmax(one @ other.T, axis=1)]

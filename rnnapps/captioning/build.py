@@ -15,7 +15,7 @@ from rnnapps import runtime
 from rnnapps.captioning.config import Config
 from rnnapps.data.caption_corpus import CaptionCorpus
 from rnnapps.data.caption_sources import DEFAULT_DATASET, caption_splits
-from rnnapps.data.captions import Features, Look, pictures
+from rnnapps.data.captions import Features, Look, means_of, pictures
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.sentence_codec import SentenceCodec, encoder
 from rnnapps.data.sentences import SentenceVocabulary
@@ -141,3 +141,10 @@ def features(
         config.features_dir or folder / "features", corpus, part, lambda some: seeing(some, training=False),
         config.image_size, identity(seeing), config.flip and part == "train", told,
     )  # fmt: skip
+
+
+def means(config: Config, corpus: CaptionCorpus, part: str, seeing: keras.Model, folder: Path) -> np.ndarray:
+    """What the encoder sees in each of a part's pictures as a whole, `(pictures, channels)`."""
+    if not config.trains_encoder:
+        return features(config, corpus, part, seeing, folder, lambda text: None).means()
+    return means_of(corpus, part, lambda some: seeing(some, training=False), config.image_size)
