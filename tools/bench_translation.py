@@ -12,6 +12,7 @@ from contenders import Contender, Result, interleave
 from rnnapps.errors import RunError
 
 _AGREE = 1e-3  # losses of the same weights may differ by rounding, not by more
+_RATE = 1e-4
 OURS, KERAS, PYTHON = "rnnapps", "keras.layers", "step by step from Python"
 
 
@@ -77,13 +78,10 @@ def _plain_loss(network: Any, inputs: Any, targets: Any, weights: Any, training:
     return tf.reduce_sum(costs * weights) / tf.reduce_sum(weights)
 
 
-def _step(network: Any, pairs: tuple[Any, Any, Any], loss: Callable[..., Any]) -> Callable[[], Any]:
-    """One update of Adam, with the gradient's norm cut at 1."""
+def _step(network: Any, pairs: tuple[Any, Any, Any], loss: Callable[..., Any], updates: Any) -> Callable[[], Any]:
+    """One update, with the gradient's norm cut at 1."""
     import tensorflow as tf
 
-    from rnnapps.training.optimizers import optimizer
-
-    updates = optimizer("adam", 1e-4)
     updates.build(network.trainable_variables)
 
     @tf.function(autograph=False)
@@ -99,12 +97,17 @@ def _step(network: Any, pairs: tuple[Any, Any, Any], loss: Callable[..., Any]) -
 
 
 def _training(options: argparse.Namespace, pairs: Any, name: str, feeding: bool) -> tuple[str, Callable[[], Any]]:
+    from rnnapps.training.optimizers import optimizer
     from rnnapps.training.sentence_loss import loss
 
-    return f"{name}, input feeding" if feeding else name, _step(_network(options, feeding), pairs, loss)
+    step = _step(_network(options, feeding), pairs, loss, optimizer("adam", _RATE))
+    return f"{name}, input feeding" if feeding else name, step
 
 
 def _without_feeding(options: argparse.Namespace, pairs: Any) -> list[tuple[str, Callable[[], Any]]]:
+    import keras
+
+    from rnnapps.training.optimizers import optimizer
     from rnnapps.training.sentence_loss import loss
 
     ours, theirs = _network(options, False), _keras_network(options)
@@ -114,7 +117,11 @@ def _without_feeding(options: argparse.Namespace, pairs: Any) -> list[tuple[str,
     print(f"logits of the same weights differ by {difference:.1e}, of {np.abs(logits).max():.2f} at most")
     if not difference <= _AGREE:
         raise RunError(f"logits of the same weights differ by {difference:.1e}: wanted {_AGREE} at most")
-    return [(OURS, _step(ours, pairs, loss)), (KERAS, _step(theirs, pairs, _plain_loss))]
+    steps = (
+        _step(ours, pairs, loss, optimizer("adam", _RATE)),
+        _step(theirs, pairs, _plain_loss, keras.optimizers.Adam(_RATE)),
+    )
+    return list(zip((OURS, KERAS), steps, strict=True))
 
 
 def _keras_network(options: argparse.Namespace) -> Any:

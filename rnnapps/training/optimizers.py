@@ -1,6 +1,7 @@
 """Optimisers by name."""
 
 import keras
+import tensorflow as tf
 
 
 def optimizer(
@@ -22,5 +23,40 @@ def optimizer(
     if name == "adagrad":
         return keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=0.0, epsilon=1e-8, **averaging)
     if name == "adamw":
-        return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **averaging)
-    return {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[name](learning_rate, **averaging)
+        return FusedAdamW(learning_rate, weight_decay=weight_decay, **averaging)
+    return {"adam": FusedAdam, "rmsprop": keras.optimizers.RMSprop}[name](learning_rate, **averaging)
+
+
+class FusedUpdate(keras.optimizers.Optimizer):
+    """The update of Keras' Adam in one operation, where Keras has a pass over the weights for each of a dozen."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """As in `keras.optimizers.Optimizer`."""
+        if self.amsgrad or tf.distribute.has_strategy():
+            return super().update_step(gradient, variable, learning_rate)
+        index, value = self._get_variable_index(variable), _value(variable)
+        state = [_value(one[index]).handle for one in (self._momentums, self._velocities)]
+        numbers = (self.iterations, learning_rate)
+        steps, rate = (tf.cast(keras.ops.convert_to_tensor(number), value.dtype) for number in numbers)
+        betas = [tf.constant(beta, value.dtype) for beta in (self.beta_1, self.beta_2)]
+        powers = [tf.pow(beta, steps + 1) for beta in betas]
+        tf.raw_ops.ResourceApplyAdam(
+            var=value.handle, m=state[0], v=state[1], beta1_power=powers[0], beta2_power=powers[1], lr=rate,
+            beta1=betas[0], beta2=betas[1], epsilon=tf.constant(self.epsilon, value.dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), value.dtype),
+        )  # fmt: skip
+
+
+def _value(variable):
+    """The variable of TensorFlow, of which Keras passes now its own and now that."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+@keras.saving.register_keras_serializable("rnnapps")
+class FusedAdam(FusedUpdate, keras.optimizers.Adam):
+    """`keras.optimizers.Adam`, faster on a processor (Kingma and Ba, 2014, https://arxiv.org/abs/1412.6980)."""
+
+
+@keras.saving.register_keras_serializable("rnnapps")
+class FusedAdamW(FusedUpdate, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW`, likewise (Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101)."""
