@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -95,11 +95,16 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     return table
 
 
-class _Train:
-    """What the baselines know: captions of the training part, and the nearest picture of each that is scored."""
+class _Train(NamedTuple):
+    """What the baselines know.
 
-    def __init__(self, captions: Sequence[str], nearest: Sequence[str]):
-        self.captions, self.nearest = captions, nearest
+    Attributes:
+        captions: Of the training part.
+        nearest: For each picture that is scored, a caption of the training picture that looks most alike.
+    """
+
+    captions: Sequence[str]
+    nearest: Sequence[str]
 
 
 def _baselines(train: _Train | None, count: int) -> dict[str, list[str]]:
