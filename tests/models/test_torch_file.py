@@ -136,7 +136,7 @@ def test_a_tensor_that_leaves_its_storage(read, changes):
         ({"values": OrderedDict(state=OrderedDict(a=Tensor(ARRAY)))}, "'state' is a dict: wanted only tensors"),
         ({"values": [1]}, "is no state dict"),
     ],
-    ids=str,
+    ids=["magic", "version", "machine", "number", "dict", "list"],
 )
 def test_other_files(read, changes, words):
     with pytest.raises(UsageError, match=words):
