@@ -171,7 +171,7 @@ def test_the_captioner_describes_what_it_has_not_seen(tmp_path):
     captions = FLICKR8K / "Flickr8k.token.public.txt"
     options = CaptionScores(model=shipped_models()["flickr8k"], images=tmp_path, captions=captions)
     figures = score_captions(options)[tmp_path.name]
-    assert figures["bleu_1"] > 61 and figures["bleu_4"] > 18 and figures["cider_d"] > 0.45
+    assert figures["bleu_1"] > 62 and figures["bleu_4"] > 18 and figures["cider_d"] > 0.5
 
 
 TRANSLATORS = {"multi30k_en_de": (b"Ein Hund", 36.0), "multi30k_en_fr": (b"Un chien", 57.5)}

@@ -139,7 +139,7 @@ def features(
 
     return Features.of(
         config.features_dir or folder / "features", corpus, part, lambda some: seeing(some, training=False),
-        config.image_size, identity(seeing), config.flip and part == "train", told,
+        config.image_size, f"{config.encoder} {identity(seeing)}", config.flip and part == "train", told,
     )  # fmt: skip
 
 
