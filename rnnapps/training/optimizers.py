@@ -32,7 +32,8 @@ class FusedUpdate(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         """As in `keras.optimizers.Optimizer`."""
-        if self.amsgrad or tf.distribute.has_strategy():
+        # Keras squares the rows of an embedding's gradient before it adds up equal ones: learning rates are set for it.
+        if isinstance(gradient, tf.IndexedSlices) or self.amsgrad or tf.distribute.has_strategy():
             return super().update_step(gradient, variable, learning_rate)
         index, value = self._get_variable_index(variable), _value(variable)
         state = [_value(one[index]).handle for one in (self._momentums, self._velocities)]
@@ -43,7 +44,7 @@ class FusedUpdate(keras.optimizers.Optimizer):
         tf.raw_ops.ResourceApplyAdam(
             var=value.handle, m=state[0], v=state[1], beta1_power=powers[0], beta2_power=powers[1], lr=rate,
             beta1=betas[0], beta2=betas[1], epsilon=tf.constant(self.epsilon, value.dtype),
-            grad=tf.cast(tf.convert_to_tensor(gradient), value.dtype),
+            grad=tf.cast(gradient, value.dtype),
         )  # fmt: skip
 
 

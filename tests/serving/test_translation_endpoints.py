@@ -163,7 +163,7 @@ def test_export_answers_alike_without_python(exported):
         tensors = {
             name: tf.constant(value, tf.string if value.dtype == object else None) for name, value in inputs.items()
         }
-        wanted = function(tensors.pop("token"), tensors) if key == "step" else function(**tensors)
+        wanted = function(tensors.pop("token"), tensors) if key == "step" else function(*tensors.values())
         assert set(answer) == set(wanted)
         for name, value in wanted.items():
             if value.dtype == tf.string:

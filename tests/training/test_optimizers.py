@@ -34,8 +34,9 @@ def test_without_an_average_the_weights_stay():
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2, "average": 0.9}], ids=str)
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("by_xla", [False, True])
-def test_fused_updates_are_those_of_keras(name, options, by_xla):
+def test_fused_updates_are_those_of_keras(name, options, by_xla, sparse):
     rng, start = np.random.default_rng(0), np.arange(12, dtype="float32").reshape(4, 3)
     decay = {"weight_decay": 0.1} if name == "adamw" else {}
     averaging = {"gradient_accumulation_steps": 2, "use_ema": True, "ema_momentum": 0.9} if options else {}
@@ -50,18 +51,13 @@ def test_fused_updates_are_those_of_keras(name, options, by_xla):
 
     updates = [compiled(*both) for both in zip(sides, variables, strict=True)]
     for _ in range(6):
-        rows = tf.IndexedSlices(tf.constant(rng.normal(0, 1, (3, 3)), tf.float32), tf.constant([2, 0, 2]), (4, 3))
-        gradients = [tf.convert_to_tensor(rows), tf.constant(rng.normal(0, 1, 5), tf.float32)]
+        rows = tf.IndexedSlices(
+            tf.constant(rng.normal(0, 1, (3, 3)), tf.float32), tf.constant([2, 0, 2]), tf.constant((4, 3))
+        )
+        gradients = [rows if sparse else tf.convert_to_tensor(rows), tf.constant(rng.normal(0, 1, 5), tf.float32)]
         for update in updates:
             update(*gradients)
     for one, other in zip([*variables[0], *sides[0].variables], [*variables[1], *sides[1].variables], strict=True):
         assert one.name == other.name or "variable" in one.name
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=2e-5, atol=1e-6)
     assert np.abs(variables[0][0].numpy() - start).max() > 0.05
-
-
-def test_gradients_of_rows_are_added_up():
-    variable, one = keras.Variable(np.zeros((3, 2))), optimizer("adam", 0.1)
-    one.build([variable])
-    one.apply([tf.IndexedSlices(tf.ones((2, 2)), tf.constant([1, 1]), (3, 2))], [variable])
-    np.testing.assert_allclose(one._momentums[0].numpy(), [[0, 0], [0.2, 0.2], [0, 0]], rtol=1e-5)

@@ -38,7 +38,7 @@ def weights(model):
 def test_a_run_learns_and_leaves_what_it_promises(config, capfd):
     model = train(replace(config, epochs=6, dropout=0, units=32))
     figures = Run(config.run).load_figures()
-    assert figures["test_nats"] < 1.2  # its unigram costs 2.4
+    assert figures["test_nats"] < 1.3  # its unigram costs 2.4
     files = {
         "config.json",
         "corpus",
