@@ -2,7 +2,15 @@ import keras
 from keras import ops
 
 from rnnapps.cells.cell import register
-from rnnapps.layers.fed_cell import FedCells, is_three_part, output_size, recurrent_mask, state_sizes
+from rnnapps.layers.decoder_step import DecoderStep
+from rnnapps.layers.fed_cell import (
+    FedCells,
+    is_three_part,
+    output_size,
+    recurrent_mask,
+    state_sizes,
+    states_by_cell,
+)
 from rnnapps.layers.look import Look
 from rnnapps.ops import attention, execution, projection, step_loop
 
@@ -170,16 +178,14 @@ class AttentionDecoder(keras.layers.Layer):
 
     def call(self, sequences, memory, memory_mask=None, initial_state=None, training=False):
         states, run = self.initial_states(memory, initial_state), self._run(training)
-        masks = [
-            recurrent_mask(cell, state[0], training)
-            for cell, state in zip(self.cells, self._by_cell(states), strict=True)
-        ]
+        by_cell = zip(self.cells, states_by_cell(self.cells, states), strict=True)
+        masks = [recurrent_mask(cell, own[0], training) for cell, own in by_cell]
         shards, _ = execution.row_shards(sequences.shape[0])
         parts = []
         for x, of, there, start, dropped in execution.cut(shards, sequences, memory, memory_mask, states, masks):
-            fed = self._fed_cells(dropped, training)
-            rows = ops.swapaxes(fed.before(ops.cast(x, self.compute_dtype)), 0, 1)
-            outputs, weights, last = self._over(run, fed, self.read(of, there), rows, start)
+            cells, step = self._step(self.read(of, there), dropped, training)
+            rows = ops.swapaxes(cells.before(ops.cast(x, self.compute_dtype)), 0, 1)
+            outputs, weights, last = step.over(run, rows, start)
             parts.append([outputs, weights, *last])
         outputs, weights, *last = [
             ops.concatenate(pieces) if shards > 1 else pieces[0] for pieces in zip(*parts, strict=True)
@@ -213,12 +219,12 @@ class AttentionDecoder(keras.layers.Layer):
 
     def stepper(self, read, beams=1):
         """`step` for one memory: a function of inputs and states, made outside of a loop, with the weights prepared."""
-        fed = self._fed_cells()
-        step, kernels, constants = self._whole_step(fed, self._look(read, beams))
+        cells, both = self._step(read)
+        step, kernels, constants = both.whole(beams)
         product = step_loop.multiply(kernels)
 
         def run(inputs, states):
-            row = fed.before(ops.cast(inputs, self.compute_dtype))
+            row = cells.before(ops.cast(inputs, self.compute_dtype))
             (outputs, weights), new = step(product, [row], self._wide(states), constants)
             return ops.cast(outputs, self.compute_dtype), weights, [ops.cast(s, self.compute_dtype) for s in new]
 
@@ -246,10 +252,12 @@ class AttentionDecoder(keras.layers.Layer):
             raise ValueError(f"execution='scan' of {self.name} wants cells in three-part form")
         return step_loop.scan if able and self.execution != "loop" else step_loop.plain_scan
 
-    def _fed_cells(self, masks=None, training=False):
-        return FedCells(self.cells, self.units if self.input_feeding else 0, masks, training, self.residual)
+    def _step(self, read, masks=None, training=False):
+        cells = FedCells(self.cells, self.units if self.input_feeding else 0, masks, training, self.residual)
+        flags = self.input_feeding, self.coverage, self.sentinel
+        return cells, DecoderStep(cells, lambda beams: self._look(read, beams), self.num_cell_states, *flags)
 
-    def _look(self, read, beams=1):
+    def _look(self, read, beams):
         scoring = []
         if self.score == "additive":
             vectors = [self.attention_vector[:, 0], *([self.coverage_kernel[0]] if self.coverage else [])]
@@ -260,45 +268,6 @@ class AttentionDecoder(keras.layers.Layer):
         matrices = (self.sentinel_gate, self.sentinel_kernel) if self.sentinel else ()
         sentinel = [ops.cast(matrix, self.compute_dtype) for matrix in matrices]
         return Look(self.score, read, direct, scoring, bias, beams, sentinel)
-
-    def _by_cell(self, states):
-        states = iter(states)
-        return [[next(states) for _ in state_sizes(cell)] for cell in self.cells]
-
-    def _over(self, run, fed, read, rows, start):
-        """Runs over all steps; `a` and `w`, `(batch, time, ...)`, and the last states."""
-        if self.input_feeding or self.coverage:
-            step, kernels, constants = self._whole_step(fed, self._look(read))
-            (outputs, weights), last = run(step, [rows], start, kernels, constants)
-            return ops.swapaxes(outputs, 0, 1), ops.swapaxes(weights, 0, 1), last
-
-        # The cells read nothing of what was looked at: one look for all steps, after the last.
-        def cells_step(product, rows, states, constants):
-            h, new = fed.step(product, rows[0], None, states, constants)
-            return [h, new[-1]], new
-
-        of_cells, last = run(cells_step, [rows], start, fed.kernels, fed.constants)
-        time = ops.shape(of_cells[0])[0]
-        look = self._look(read, time)
-        h, state = (ops.reshape(ops.swapaxes(one, 0, 1), (-1, one.shape[-1])) for one in of_cells)
-        found = look.step(step_loop.multiply(look.kernels), h, state, None, look.constants)
-        outputs, weights = (ops.reshape(one, (-1, time, one.shape[-1] or ops.shape(one)[-1])) for one in found)
-        return outputs, weights, last
-
-    def _whole_step(self, fed, look):
-        """The step as `ops.step_loop` takes it, its kernels and its constants."""
-        own = len(fed.constants)
-
-        def step(product, rows, states, constants):
-            of_cells = states[: self.num_cell_states]
-            fed_in = states[self.num_cell_states] if self.input_feeding else None
-            seen = states[-1] if self.coverage else None
-            h, new = fed.step(product, rows[0], fed_in, of_cells, constants[:own])
-            output, chosen = look.step(product, h, new[-1], seen, constants[own:])
-            fed_back = [output] if self.input_feeding else []
-            return [output, chosen], [*new, *fed_back, *([seen + chosen] if self.coverage else [])]
-
-        return step, {**fed.kernels, **look.kernels}, [*fed.constants, *look.constants]
 
     def compute_output_spec(self, sequences, memory, memory_mask=None, initial_state=None, training=False):
         batch, time, places = sequences.shape[0], sequences.shape[1], self.places(memory.shape[1])

@@ -124,9 +124,9 @@ class FedCells:
 
     def step(self, product, row, fed, states, constants):
         """The output and the list of new states; the arguments are those of `FedCell.step`."""
-        states, constants, below, new = iter(states), iter(constants), None, []
-        for one in self._cells:
-            of_cell = [next(states) for _ in state_sizes(one.cell)]
+        constants, below, new = iter(constants), None, []
+        by_cell = states_by_cell([one.cell for one in self._cells], states)
+        for one, of_cell in zip(self._cells, by_cell, strict=True):
             h, after = one.step(product, row, fed, of_cell, [next(constants) for _ in one.constants])
             below = h + below if self._residual and below is not None else h
             row, fed = None, below
@@ -167,6 +167,12 @@ def output_size(cell):
 def state_sizes(cell):
     """Sizes of a cell's states, as a list."""
     return list(cell.state_size) if isinstance(cell.state_size, (list, tuple)) else [cell.state_size]
+
+
+def states_by_cell(cells, states):
+    """The states of cells on top of each other, a list for each."""
+    states = iter(states)
+    return [[next(states) for _ in state_sizes(cell)] for cell in cells]
 
 
 def _sum(one, other):
