@@ -36,9 +36,10 @@ def weights(model):
 
 
 def test_a_run_learns_and_leaves_what_it_promises(config, capfd):
-    model = train(replace(config, epochs=6, dropout=0, units=32))
+    # With half the epochs this is 1.14 to 1.33, by the seed and by the last bit of a sum.
+    model = train(replace(config, epochs=12, dropout=0, units=32))
     figures = Run(config.run).load_figures()
-    assert figures["test_nats"] < 1.3  # its unigram costs 2.4
+    assert figures["test_nats"] < 1.2  # its unigram costs 2.4
     files = {
         "config.json",
         "corpus",
@@ -52,7 +53,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, capfd):
     kept = Run(config.run).load_model()
     for ours, saved in zip(weights(model), weights(kept), strict=True):
         np.testing.assert_array_equal(ours, saved)
-    assert Run(config.run).load_config(Config) == replace(config, epochs=6.0, dropout=0.0, units=32)
+    assert Run(config.run).load_config(Config) == replace(config, epochs=12.0, dropout=0.0, units=32)
     lines = Log(config.run).read()
     assert lines[0]["step"] == 50
     assert {"loss", "smooth_loss", "gradient_norm", "clipped", "learning_rate"} <= set(lines[0])
