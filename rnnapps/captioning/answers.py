@@ -33,13 +33,27 @@ _SHOWN = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor_exact", "rouge_l", "ch
 _FEW_DISTINCT = 0.02  # of the captions: fewer are a model that says the same of everything
 
 
-def caption_model(run: Path | None, model: Path | None) -> CaptionModel:
-    """The model that the options name, or the shipped one."""
-    if run is None:
-        return CaptionModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
-    folder = Run(run, DATA)
-    config = folder.load_config(Config)  # a folder that is no run is the first thing to say
-    return of_run(config, folder.load_model(), build.load(folder.data_path))
+class _Trained(NamedTuple):
+    """What is in the folder of a run."""
+
+    folder: Path
+    config: Config
+    model: keras.Model
+    corpus: build.Corpus
+
+    @classmethod
+    def load(cls, folder: Path) -> _Trained:
+        run = Run(folder, DATA)
+        config = run.load_config(Config)  # a folder that is no run is the first thing to say
+        return cls(folder, config, run.load_model(), build.load(run.data_path))
+
+    def captions(self) -> CaptionModel:
+        return of_run(self.config, self.model, self.corpus)
+
+
+def exported(model: Path | None) -> CaptionModel:
+    """The export that an option names, or the shipped one."""
+    return CaptionModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
 
 
 def of_run(config: Config, model: keras.Model, corpus: build.Corpus) -> CaptionModel:
@@ -70,18 +84,30 @@ def said(figures: dict[str, Any], count: int) -> str:
 
 def evaluate(options: Evaluate) -> dict[str, Any]:
     """As `task.evaluate`."""
-    name, pictures, names, references, train = _pictures_to_score(options)
-    model = caption_model(options.run if options.model else options.run or RUN, options.model)
-    answers = model.caption(pictures, search(options, model.max_length), batch_size=options.batch_size)
+    if options.model is not None and options.images is None:
+        raise UsageError(
+            f"--model {options.model} without --images: wanted --images DIR, since an export holds no pictures"
+        )
+    run = _Trained.load(options.run or RUN) if options.model is None else None
+    model = exported(options.model) if run is None else run.captions()
+    if options.images is None and run is not None:
+        scored, baselines = _of_split(run, options.split), _baselines(run, options.split)
+    else:
+        scored, baselines = _own_pictures(options), {}
+    answers = model.caption(scored.files, search(options, model.max_length), batch_size=options.batch_size)
     found = model.texts(answers)
     if options.output is not None:
-        text = "".join(f"{one}\t{other}\n" for one, other in zip(names, found, strict=True))
+        text = "".join(f"{one}\t{other}\n" for one, other in zip(scored.names, found, strict=True))
         write_whole(options.output, lambda path: path.write_text(text, encoding="utf-8"))
-    table = {name: scores(found, references)}
-    table |= {f"baseline {label}": scores(texts, references) for label, texts in _baselines(train, len(found)).items()}
-    if options.json:
+    table = {label: scores(texts, scored.references) for label, texts in {scored.name: found, **baselines}.items()}
+    _report(table, scored.name, found, options.json)
+    return table
+
+
+def _report(table: dict[str, Any], name: str, found: Sequence[str], as_json: bool) -> None:
+    if as_json:
         print(json.dumps(table, ensure_ascii=False))
-        return table
+        return
     heads = [label.replace("_", "-") for label in _SHOWN]
     print(f"{'':34}" + "".join(f"{head:>13}" for head in heads))
     for label, row in table.items():
@@ -92,78 +118,63 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     print(f"chrf: {table[name]['chrf_signature']}")
     if len(found) > 1 and table[name]["distinct"] <= max(_FEW_DISTINCT, 1 / len(found)):
         print(f"note: {len(set(found))} different captions of {len(found):,} pictures: the model says the same of all")
-    return table
 
 
-class _Train(NamedTuple):
-    """What the baselines know.
+class _Scored(NamedTuple):
+    """Pictures to score."""
 
-    Attributes:
-        captions: Of the training part.
-        nearest: For each picture that is scored, a caption of the training picture that looks most alike.
-    """
-
-    captions: Sequence[str]
-    nearest: Sequence[str]
+    name: str
+    files: list[bytes]
+    names: list[str]
+    references: list[tuple[str, ...]]
 
 
-def _baselines(train: _Train | None, count: int) -> dict[str, list[str]]:
-    if train is None:
-        return {}
-    (commonest, _), *_ = collections.Counter(map(str.lower, train.captions)).most_common(1)
-    return {"commonest caption": [commonest] * count, "nearest picture": list(train.nearest)}
+def _own_pictures(options: Evaluate) -> _Scored:
+    assert options.images is not None  # as the options check
+    splits = caption_splits(images=options.images, captions=options.captions, validation_fraction=0, test_fraction=0)
+    found = _Scored(options.images.name, [], [], [])
+    for picture in splits.train():
+        try:
+            found.files.append(readable(picture.name, picture.picture))
+        except UsageError as error:
+            splits.notes.append(f"{error}: left out")
+            continue
+        found.names.append(picture.name)
+        found.references.append(picture.captions)
+    for note in splits.notes:
+        print(note, file=sys.stderr)
+    if not found.files:
+        raise UsageError(f"--images {options.images} holds no picture that can be read: wanted one to score")
+    return found
 
 
-def _pictures_to_score(options: Evaluate) -> tuple[str, list[bytes], list[str], list[tuple[str, ...]], _Train | None]:
-    """Name of what is scored; files, names and references; and the training part, if it is known."""
-    if options.images:
-        splits = caption_splits(
-            images=options.images, captions=options.captions, validation_fraction=0, test_fraction=0
-        )
-        files, names, references = [], [], []
-        for picture in splits.train():
-            try:
-                files.append(readable(picture.name, picture.picture))
-            except UsageError as error:
-                splits.notes.append(f"{error}: left out")
-                continue
-            names.append(picture.name)
-            references.append(picture.captions)
-        for note in splits.notes:
-            print(note, file=sys.stderr)
-        if not files:
-            raise UsageError(f"--images {options.images} holds no picture that can be read: wanted one to score")
-        return options.images.name, files, names, references, None
-    if options.model is not None:
-        raise UsageError(
-            f"--model {options.model} without --images: wanted --images DIR, since an export holds no pictures"
-        )
-    run = Run(options.run or RUN, DATA)
-    config = run.load_config(Config)
-    corpus = build.load(run.data_path)
-    entries = corpus.pictures.entries(options.split)
+def _of_split(run: _Trained, part: str) -> _Scored:
+    pictures = run.corpus.pictures
+    entries = pictures.entries(part)
     if not entries:
-        raise UsageError(f"--split {options.split}: the run {run.folder} holds nothing out for it")
-    files = [corpus.pictures.picture(options.split, number) for number in range(len(entries))]
-    captions = list(corpus.pictures.captions("train"))
-    train = _Train(captions, _nearest(config, run, corpus, options.split))
-    name = f"{build.learnt(config)}, {corpus.pictures.names[options.split]}"
-    return name, files, [entry.name for entry in entries], [entry.captions for entry in entries], train
+        raise UsageError(f"--split {part}: the run {run.folder} holds nothing out for it")
+    files = [pictures.picture(part, number) for number in range(len(entries))]
+    name = f"{build.learnt(run.config)}, {pictures.names[part]}"
+    return _Scored(name, files, [entry.name for entry in entries], [entry.captions for entry in entries])
 
 
-def _nearest(config: Config, run: Run, corpus: build.Corpus, part: str) -> list[str]:
-    """For each picture of a part the first caption of the training picture that looks most alike to the encoder."""
-    seeing = run.load_model().get_layer("picture_encoder")
-    one, other = (build.means(config, corpus.pictures, name, seeing, run.data_path) for name in (part, "train"))
+def _baselines(run: _Trained, part: str) -> dict[str, list[str]]:
+    """For each picture of a part what needs no decoder: the commonest caption of the training part, and the first
+    caption of the training picture that looks most alike to the encoder."""
+    pictures, seeing = run.corpus.pictures, run.model.get_layer("picture_encoder")
+    (commonest, _), *_ = collections.Counter(map(str.lower, pictures.captions("train"))).most_common(1)
+    folder = Run(run.folder, DATA).data_path
+    one, other = (build.means(run.config, pictures, name, seeing, folder) for name in (part, "train"))
     one, other = (means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-9) for means in (one, other))
-    entries = corpus.pictures.entries("train")
-    return [entries[i].captions[0] for i in np.argmax(one @ other.T, axis=1)]
+    entries = pictures.entries("train")
+    nearest = [entries[i].captions[0] for i in np.argmax(one @ other.T, axis=1)]
+    return {"baseline commonest caption": [commonest] * len(one), "baseline nearest picture": nearest}
 
 
 def predict(options: Predict) -> list[list[str]]:
     """As `task.predict`."""
     paths = _paths(options.image)
-    model = caption_model(options.run, options.model)
+    model = exported(options.model) if options.run is None else _Trained.load(options.run).captions()
     how = _how(options, model.max_length)
     written: list[list[str]] = []
     for first in range(0, len(paths), options.batch_size):

@@ -48,7 +48,6 @@ def resolved(config: Config) -> Config:
 
 def prepare(config: Config, scratch: Path) -> Path:
     """The pictures of a config, their captions and vocabulary, in a new folder under `scratch`."""
-    picture_encoder(config.encoder, config.image_size)  # one that cannot be had is the first thing to say
     data_dir = scratch / "data" if config.source else config.data_dir
     splits = caption_splits(
         config.dataset, config.source, config.images, config.captions, config.validation_fraction,
@@ -99,18 +98,29 @@ class Networks(NamedTuple):
     whole: keras.Model
 
 
-def networks(config: Config, vocabulary: SentenceVocabulary, dtype: str = "float32") -> Networks:
-    """The config's networks; an encoder that is not trained is the same whatever the seed."""
+def encoder_of(config: Config) -> keras.Model:
+    """The config's encoder, with the weights that it begins with."""
+    seeing = picture_encoder(config.encoder, config.image_size, config.seed)
+    seeing.trainable = config.trains_encoder
+    return seeing
+
+
+def networks(config: Config, seeing: keras.Model, vocabulary: SentenceVocabulary, dtype: str = "float32") -> Networks:
+    """The config's networks behind an encoder."""
     options = (
         "cell", "units", "layers", "embedding", "attention_units", "input_feeding", "tied", "dropout", "locked",
         "recurrent_dropout", "seed",
     )  # fmt: skip
-    seeing = picture_encoder(config.encoder, config.image_size, config.seed)
-    seeing.trainable = config.trains_encoder
     _, places, channels = seeing.output.shape
     found = {name: getattr(config, name) for name in options}
     writer = captioner(places, channels, vocabulary.size, config.attention, dtype=dtype, **found)
     return Networks(seeing, writer, with_encoder(seeing, writer))
+
+
+def twin(config: Config, learner: Networks, vocabulary: SentenceVocabulary) -> Networks:
+    """The same networks in float32, with weights of their own; an encoder that is not trained is the learner's."""
+    seeing = encoder_of(config) if config.trains_encoder else learner.encoder
+    return networks(config, seeing, vocabulary)
 
 
 def grid(config: Config, model: keras.Model) -> tuple[int, int] | None:

@@ -56,10 +56,11 @@ def train(config: Config) -> keras.Model:
     run, console = Run(config.run, DATA), Console(_metric(config))
     if config.resume:
         run.check_resumable(config, _FIXED)
-    else:
+    seeing = build.encoder_of(config)  # one that cannot be had is said before anything is written
+    if not config.resume:
         _begin(run, config, console)
     corpus = build.load(run.data_path)
-    learner = build.networks(config, corpus.vocabulary, config.precision)
+    learner = build.networks(config, seeing, corpus.vocabulary, config.precision)
     loop = _loop(run, config, corpus, learner, console)
     if config.resume:
         loop.resume()
@@ -114,7 +115,7 @@ def _loop(run: Run, config: Config, corpus: Corpus, learner: Networks, console: 
     )
     trainer.compile(updates, jit_compile=False)
     # The same weights in float32: what is kept, validated and captioned with.
-    kept = build.networks(config, corpus.vocabulary)
+    kept = build.twin(config, learner, corpus.vocabulary)
     model = kept.whole if config.trains_encoder else kept.writer
     look = build.look(config, corpus.pictures, "validation", kept, run.data_path, console.say)
     translation = answers.of_run(config, kept.whole, corpus)

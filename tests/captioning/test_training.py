@@ -87,6 +87,10 @@ def test_a_frozen_encoder_is_asked_once_and_can_be_tuned_after(tmp_path, grey, c
     )
     after = tuned.get_layer("picture_encoder").get_weights()
     assert 0 < np.abs(after[0] - before[0]).max() < 0.2
+    options = {"start_from": tmp_path / "tuned", "epochs": 0.2}
+    again = train(dataclasses.replace(config, run=tmp_path / "frozen", **options))
+    for one, other in zip(again.get_layer("picture_encoder").get_weights(), after, strict=True):
+        np.testing.assert_array_equal(one, other)  # what is kept sees with the eyes that it learnt with
     start, end = (model.get_layer("captioner").get_weights() for model in (frozen, tuned))
     assert all(np.abs(one - other).max() < 0.3 for one, other in zip(start, end, strict=True))
     with pytest.raises(UsageError, match="--start-from .* is a run of another network"):
