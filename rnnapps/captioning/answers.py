@@ -24,8 +24,9 @@ from rnnapps.data.pictures import readable
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.files import write_whole
-from rnnapps.serving.caption_model import Answer, CaptionModel
+from rnnapps.serving.caption_model import CaptionModel
 from rnnapps.serving.sentence_writer import Draws
+from rnnapps.serving.writer_model import Answer
 from rnnapps.training.caption_scores import scores
 from rnnapps.training.run import Run
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +17,13 @@ from rnnapps.data.caption_sources import DEFAULT_DATASET, caption_splits
 from rnnapps.data.captions import Features, Look, means_of, pictures
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.sentence_codec import SentenceCodec, encoder
-from rnnapps.data.sentences import SentenceVocabulary
+from rnnapps.data.sentences import SentenceVocabulary, in_chunks
 from rnnapps.models.captioner import captioner, with_encoder
 from rnnapps.models.picture_encoder import grid_size, identity, picture_encoder
 from rnnapps.training.run import Run
 
 DATA = "pictures"
 _CAPTIONS, _VOCABULARY = "captions", "vocabulary.json"
-_SENTENCES = 2_000  # that are counted at once
 
 
 class Corpus(NamedTuple):
@@ -71,7 +69,7 @@ def load(folder: Path) -> Corpus:
 def _vocabulary(config: Config, found: CaptionCorpus) -> SentenceVocabulary:
     if config.start_from is not None:
         return SentenceVocabulary.load(Run(config.start_from, DATA).data_path / _VOCABULARY)
-    chunks = _chunks(found.captions("train"))
+    chunks = in_chunks(found.captions("train"))
     return SentenceVocabulary.learn(
         config.tokens,
         chunks,
@@ -83,11 +81,6 @@ def _vocabulary(config: Config, found: CaptionCorpus) -> SentenceVocabulary:
 
 def _numbers(texts: list[str]) -> list[np.ndarray]:
     return [np.array([int(text)], np.int32) for text in texts]
-
-
-def _chunks(sentences: Iterable[str]) -> Iterator[list[str]]:
-    sentences = iter(sentences)
-    return iter(lambda: list(itertools.islice(sentences, _SENTENCES)), [])
 
 
 class Networks(NamedTuple):

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnapps.data.caption_files import Captioned
-from rnnapps.data.caption_sources import Splits
+from rnnapps.data.held_out import PARTS, Splits
 from rnnapps.data.pair_files import Pair
-from rnnapps.data.pair_sources import PARTS
-from rnnapps.data.pair_sources import Splits as PairSplits
 from rnnapps.data.pictures import readable
+from rnnapps.data.prepared import META, opened
 from rnnapps.data.vocabulary import describe
 from rnnapps.errors import RunError, UsageError
 
@@ -63,7 +62,7 @@ class CaptionCorpus:
             self._files[part] = np.memmap(path, np.uint8, "r") if sizes[0] else np.zeros(0, np.uint8)
 
     @classmethod
-    def prepare(cls, splits: Splits, folder: str | os.PathLike[str]) -> CaptionCorpus:
+    def prepare(cls, splits: Splits[Captioned], folder: str | os.PathLike[str]) -> CaptionCorpus:
         """Reads each part once and writes it; until all is written the folder holds no corpus.
 
         A picture that cannot be read is left out and named.
@@ -82,7 +81,7 @@ class CaptionCorpus:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "meta.json").unlink(missing_ok=True)
+            (folder / META).unlink(missing_ok=True)
             digest = hashlib.sha256()
             bad: list[str] = []
             pictures = {part: _write(folder, part, splits[part](), digest, bad) for part in PARTS}
@@ -97,7 +96,7 @@ class CaptionCorpus:
                 "digest": digest.hexdigest(),
                 "notes": notes,
             }
-            (folder / "meta.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            (folder / META).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         except OSError as error:
             raise RunError(f"pictures cannot be written to {folder} ({describe(error)})") from error
         return cls.open(folder)
@@ -110,15 +109,8 @@ class CaptionCorpus:
             RunError: The folder is missing or damaged.
         """
         folder = Path(folder)
-        try:
-            content = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ValueError(f"format {content['format']} in place of {_FORMAT}")
+        with opened(folder, "corpus of pictures", _FORMAT) as content:
             return cls(folder, content)
-        except FileNotFoundError as error:
-            raise RunError(f"{folder} holds no whole corpus of pictures: {error.filename} is missing") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{folder} holds no readable corpus of pictures ({describe(error)})") from error
 
     def entries(self, part: str) -> Sequence[Entry]:
         """Name and captions of each picture of a part, in order."""
@@ -133,9 +125,9 @@ class CaptionCorpus:
         """All captions of a part."""
         return (caption for entry in self._entries[part] for caption in entry.captions)
 
-    def pairs(self) -> PairSplits:
+    def pairs(self) -> Splits[Pair]:
         """The number of its picture and each caption, as sentence pairs."""
-        return PairSplits.of({part: functools.partial(self._numbered, part) for part in PARTS}, [])
+        return Splits.of({part: functools.partial(self._numbered, part) for part in PARTS}, [])
 
     def _numbered(self, part: str) -> Iterator[Pair]:
         for number, entry in enumerate(self._entries[part]):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnnapps.data.caption_files import Captioned, Findings, paired, read_captions, read_pictures
-from rnnapps.data.held_out import PARTS, Smallest, number, number_ranges
+from rnnapps.data.held_out import PARTS, Smallest, Splits, number, number_ranges
 from rnnapps.errors import UsageError
 
 DEFAULT_DATASET = "scenes"
@@ -24,30 +23,6 @@ MAX_HELD_OUT = 5_000
 Pictures = Callable[[], Iterator[Captioned]]
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Three parts of captioned pictures.
-
-    Attributes:
-        train, validation, test: What gives the pictures of the part, from the start at every call, one at a time.
-        notes: What was found amiss, a sentence each.
-        names: What to call a part that is not what its name says, such as a test part that is not whole.
-    """
-
-    train: Pictures
-    validation: Pictures
-    test: Pictures
-    notes: list[str] = field(default_factory=list)
-    names: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, parts: dict[str, Pictures], notes: list[str], names: dict[str, str] | None = None) -> Splits:
-        return cls(parts["train"], parts["validation"], parts["test"], notes, names or {})
-
-    def __getitem__(self, part: str) -> Pictures:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[part]
-
-
 def caption_splits(
     dataset: str | None = None,
     source: Path | None = None,
@@ -57,7 +32,7 @@ def caption_splits(
     test_fraction: float = 0.05,
     data_dir: Path | None = None,
     seed: int = 0,
-) -> Splits:
+) -> Splits[Captioned]:
     """The captioned pictures of a named data set, or of the user's files.
 
     A data set has parts of its own. Of the user's pictures, parts are cut off by a hash of a picture's path in its
@@ -107,7 +82,7 @@ def _scenes(seed: int, part: str) -> Iterator[Captioned]:
     return scenes(seed, first + SCENES[part], first)
 
 
-def _flickr8k(source: Path | None, data_dir: Path | None) -> Splits:
+def _flickr8k(source: Path | None, data_dir: Path | None) -> Splits[Captioned]:
     from rnnapps.data import caption_builders  # Only now: importing TFDS takes a while.
 
     builder = caption_builders.prepare_flickr8k(source, data_dir)
@@ -117,7 +92,7 @@ def _flickr8k(source: Path | None, data_dir: Path | None) -> Splits:
     return Splits.of({**parts}, builder.findings.notes(), unlike)
 
 
-def _coco(source: Path | None, data_dir: Path | None) -> Splits:
+def _coco(source: Path | None, data_dir: Path | None) -> Splits[Captioned]:
     from rnnapps.data import caption_builders
 
     builder = caption_builders.prepare_coco(source, data_dir)
@@ -128,7 +103,7 @@ def _coco(source: Path | None, data_dir: Path | None) -> Splits:
 
 def _own(
     dataset: str | None, source: Path | None, images: Path | None, captions: Path | None, fractions: dict[str, float]
-) -> Splits:
+) -> Splits[Captioned]:
     if dataset is not None or source is not None:
         given = f"--source {source}" if dataset is None else f"--dataset {dataset}"
         raise UsageError(f"--images and --captions name the user's own files and go without {given}")

@@ -1,12 +1,41 @@
-"""Parts that are held out by a hash of each item's text, so that an item is always in the same part."""
+"""Parts of what is learnt; and a hash of each item's text by which it is always in the same part."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 PARTS = ("train", "validation", "test")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Splits(Generic[Item]):
+    """Three parts of items.
+
+    Attributes:
+        train, validation, test: What gives the items of the part, from the start at every call, one at a time.
+        notes: What was found amiss, a sentence each.
+        names: What to call a part that is not what its name says, such as a test part that is not whole.
+    """
+
+    train: Callable[[], Iterator[Item]]
+    validation: Callable[[], Iterator[Item]]
+    test: Callable[[], Iterator[Item]]
+    notes: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, parts: Mapping[str, Callable[[], Iterator[Item]]], notes: list[str], names: dict[str, str] | None = None
+    ) -> Splits[Item]:
+        return cls(parts["train"], parts["validation"], parts["test"], notes, names or {})
+
+    def __getitem__(self, part: str) -> Callable[[], Iterator[Item]]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[part]
 
 
 def number(text: str) -> int:

@@ -12,8 +12,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from rnnapps.data.held_out import PARTS, Splits
 from rnnapps.data.pair_files import Pair
-from rnnapps.data.pair_sources import PARTS, Splits
+from rnnapps.data.prepared import META, opened
 from rnnapps.data.vocabulary import describe
 from rnnapps.errors import RunError, UsageError
 
@@ -59,7 +60,7 @@ class PairCorpus:
     @classmethod
     def prepare(
         cls,
-        splits: Splits,
+        splits: Splits[Pair],
         folder: str | os.PathLike[str],
         encode_source: Encode,
         encode_target: Encode,
@@ -87,7 +88,7 @@ class PairCorpus:
         encode = {"source": encode_source, "target": encode_target}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "meta.json").unlink(missing_ok=True)
+            (folder / META).unlink(missing_ok=True)
             written = {part: _write(folder, part, splits[part](), encode, max_length) for part in PARTS}
             content = {
                 "format": _FORMAT,
@@ -98,7 +99,7 @@ class PairCorpus:
             }
             if not written["train"].pairs:
                 raise UsageError(f"no pair has 1 to {max_length} tokens on both sides: wanted one to learn from")
-            (folder / "meta.json").write_text(json.dumps(content), encoding="utf-8")
+            (folder / META).write_text(json.dumps(content), encoding="utf-8")
         except OSError as error:
             raise RunError(f"pairs cannot be written to {folder} ({describe(error)})") from error
         return cls.open(folder)
@@ -111,15 +112,8 @@ class PairCorpus:
             RunError: The folder is missing or damaged.
         """
         folder = Path(folder)
-        try:
-            content = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ValueError(f"format {content['format']} in place of {_FORMAT}")
+        with opened(folder, "corpus of pairs", _FORMAT) as content:
             return cls(folder, content)
-        except FileNotFoundError as error:
-            raise RunError(f"{folder} holds no whole corpus of pairs: {error.filename} is missing") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{folder} holds no readable corpus of pairs ({describe(error)})") from error
 
     def pairs_in(self, split: str) -> int:
         """Number of pairs of a part.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from rnnapps.data.held_out import PARTS, Smallest, number, number_ranges
+from rnnapps.data.held_out import PARTS, Smallest, Splits, number, number_ranges
 from rnnapps.data.pair_files import AlignedFiles, Findings, Pair, TabFile, check_file, decoded, split_lines, tab_pairs
 from rnnapps.errors import UsageError
 
@@ -29,28 +28,6 @@ MAX_HELD_OUT = 3_000
 Pairs = Callable[[], Iterator[Pair]]
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Three parts of pairs.
-
-    Attributes:
-        train, validation, test: What gives the pairs of the part, from the start at every call, one at a time.
-        notes: What was found amiss, a sentence each.
-    """
-
-    train: Pairs
-    validation: Pairs
-    test: Pairs
-    notes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, parts: dict[str, Pairs], notes: list[str]) -> Splits:
-        return cls(parts["train"], parts["validation"], parts["test"], notes)
-
-    def __getitem__(self, part: str) -> Pairs:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[part]
-
-
 def pair_splits(
     dataset: str | None = None,
     source: Path | None = None,
@@ -63,7 +40,7 @@ def pair_splits(
     test_fraction: float = 0.01,
     data_dir: Path | None = None,
     seed: int = 0,
-) -> Splits:
+) -> Splits[Pair]:
     """The pairs of a named data set, or of the user's files.
 
     multi30k and dates have parts of their own. Elsewhere a part that is not given is cut off by a hash of the source
@@ -124,7 +101,7 @@ def _languages(dataset: str, languages: Sequence[str]) -> tuple[str, str]:
     return two[0], two[1]
 
 
-def _dates(languages: tuple[str, str], seed: int) -> Splits:
+def _dates(languages: tuple[str, str], seed: int) -> Splits[Pair]:
     from rnnapps.data.dates import date_pairs
 
     found = iter(date_pairs(*languages, seed, sum(DATES_PAIRS.values())))
@@ -132,7 +109,7 @@ def _dates(languages: tuple[str, str], seed: int) -> Splits:
     return Splits.of({part: functools.partial(iter, some) for part, some in parts.items()}, [])
 
 
-def _multi30k(languages: tuple[str, str], source: Path | None, data_dir: Path | None) -> Splits:
+def _multi30k(languages: tuple[str, str], source: Path | None, data_dir: Path | None) -> Splits[Pair]:
     from rnnapps.data import pair_builders  # Only now: importing TFDS takes a while.
 
     builder = pair_builders.prepare_multi30k(languages, source, data_dir)
@@ -142,7 +119,7 @@ def _multi30k(languages: tuple[str, str], source: Path | None, data_dir: Path | 
 
 def _tatoeba(
     languages: tuple[str, str], source: Path | None, data_dir: Path | None, fractions: dict[str, float]
-) -> Splits:
+) -> Splits[Pair]:
     from rnnapps.data import builders, pair_builders
 
     builder = pair_builders.prepare_tatoeba(source, data_dir)
@@ -177,7 +154,7 @@ def read_pairs(
     return [pair.source for pair in found], [pair.target for pair in found]
 
 
-def _own(paths: dict[str, Sequence[Path]], aligned: bool, fractions: dict[str, float]) -> Splits:
+def _own(paths: dict[str, Sequence[Path]], aligned: bool, fractions: dict[str, float]) -> Splits[Pair]:
     """The user's files: parts that have files, and the others cut off those of the training part."""
     options = {"train": "--pairs", "validation": "--validation", "test": "--test"}
     _check_files({options[part]: [Path(path) for path in some] for part, some in paths.items()}, aligned)
@@ -234,7 +211,7 @@ def _check_some(name: str, findings: Findings) -> None:
         raise UsageError(f"{name} holds no pair of sentences{reasons[:200]}")
 
 
-def _cut(name: str, read: Callable[[Findings], Iterator[Pair]], fractions: dict[str, float]) -> Splits:
+def _cut(name: str, read: Callable[[Findings], Iterator[Pair]], fractions: dict[str, float]) -> Splits[Pair]:
     """Cuts parts off: each has the sentences with the smallest hashes that are left."""
     findings, held_out = Findings(), Smallest(len(fractions) * MAX_HELD_OUT)
     _scan(name, read(findings), findings, held_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ SENTENCE_KINDS = ("subword", "word", "char")
 PAD, END, UNSEEN, FIRST = 0, 1, 2, 3
 # SentencePiece writes a space as the first of these and keeps the second for itself.
 _RESERVED = "\N{LOWER ONE EIGHTH BLOCK}\N{LOWER FIVE EIGHTHS BLOCK}"
+_COUNTED_AT_ONCE = 2_000
 # The part of a subword vocabulary that single characters may take, in a script that has thousands.
 _CHARACTERS = 0.75
 
@@ -126,6 +128,12 @@ class SentenceVocabulary(JsonFile):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def in_chunks(sentences: Iterable[str]) -> Iterator[list[str]]:
+    """Sentences as lists of as many as are counted at once, in bounded memory."""
+    sentences = iter(sentences)
+    return iter(lambda: list(itertools.islice(sentences, _COUNTED_AT_ONCE)), [])
 
 
 def pretokens(text: tf.Tensor) -> tf.RaggedTensor:

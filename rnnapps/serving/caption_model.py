@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.data.sentences import SentenceVocabulary
@@ -19,12 +16,12 @@ from rnnapps.serving.captioner import Captioner
 from rnnapps.serving.decoder_parts import ExportedParts
 from rnnapps.serving.saved_model import load_endpoints, read_manifest, version_folder
 from rnnapps.serving.sentence_writer import Draws
+from rnnapps.serving.writer_model import Answer, WriterModel
 
-Answer = dict[str, np.ndarray]
 Grid = tuple[int, int] | None
 
 
-class CaptionModel:
+class CaptionModel(WriterModel):
     """Captions lists of pictures.
 
     Args:
@@ -33,8 +30,8 @@ class CaptionModel:
     """
 
     def __init__(self, captioner: Captioner, max_length: int):
-        self.captioner, self.max_length = captioner, max_length
-        self._functions: dict[Any, Callable[[Any], Any]] = {}
+        super().__init__(captioner.caption, "caption", max_length)
+        self.captioner = captioner
 
     @classmethod
     def from_keras(
@@ -75,26 +72,4 @@ class CaptionModel:
         align: bool = False,
     ) -> list[Answer]:
         """What `Captioner.caption` gives, a row for each picture's file."""
-        found: list[Answer] = []
-        run = self._compiled(options, prefix, align)
-        for first in range(0, len(pictures), batch_size):
-            some = list(pictures[first : first + batch_size])
-            arrays = {name: tensor.numpy() for name, tensor in run(tf.constant(some)).items()}
-            found += [{name: array[row] for name, array in arrays.items()} for row in range(len(some))]
-        return found
-
-    def _compiled(self, options: Search | Draws, prefix: str | None, align: bool) -> Callable[[Any], Any]:
-        """The function that does so, made once."""
-
-        def caption(files: tf.Tensor) -> dict[str, tf.Tensor]:
-            begin = None if prefix is None else tf.fill(tf.shape(files), prefix)
-            return self.captioner.caption(files, options, begin, align)
-
-        asked = (options, prefix, align)
-        if asked not in self._functions:
-            self._functions[asked] = tf.function(caption, [tf.TensorSpec((None,), tf.string)], autograph=False)
-        return self._functions[asked]
-
-    def texts(self, answers: Sequence[Answer]) -> list[str]:
-        """The first caption of each answer."""
-        return [answer["caption"][0].decode("utf-8") for answer in answers]
+        return self.answers(pictures, options, prefix, batch_size, align)

@@ -60,8 +60,7 @@ class Captioner:
         else:
             tokens, log_probs, scores = self.writer.draw(read, options, forced, num_forced)
         written = self.writer.written(read, tokens, align)
-        found = {"caption": written.pop("text"), **self._shown(written), "score": scores, "log_prob": log_probs}
-        return found
+        return {"caption": written.pop("text"), **self._shown(written), "score": scores, "log_prob": log_probs}
 
     def looks(self, files: tf.Tensor, captions: tf.Tensor) -> dict[str, tf.Tensor]:
         """log p of captions, each of its picture, and where each of their tokens looks.

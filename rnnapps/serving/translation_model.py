@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,11 +17,10 @@ from rnnapps.serving.decoder_parts import DecoderParts, ExportedParts, NetworkPa
 from rnnapps.serving.saved_model import load_endpoints, read_manifest, version_folder
 from rnnapps.serving.sentence_writer import Draws
 from rnnapps.serving.translation import Translator
+from rnnapps.serving.writer_model import Answer, WriterModel
 
-Answer = dict[str, np.ndarray]
 
-
-class TranslationModel:
+class TranslationModel(WriterModel):
     """Translates lists of sentences.
 
     Args:
@@ -36,8 +34,8 @@ class TranslationModel:
     ):
         source = SentenceCodec(vocabularies[0])
         target = source if vocabularies[1] == vocabularies[0] else SentenceCodec(vocabularies[1])
-        self.translator, self.max_length = Translator(parts, source, target), max_length
-        self._functions: dict[Any, Callable[[Any], Any]] = {}
+        self.translator = Translator(parts, source, target)
+        super().__init__(self.translator.translate, "translation", max_length)
 
     @classmethod
     def from_keras(
@@ -81,38 +79,14 @@ class TranslationModel:
 
         Sentences of like length are translated side by side, so that few steps are for nothing.
         """
-        found: list[Answer] = [{}] * len(sentences)
         order = np.argsort([-len(sentence) for sentence in sentences], kind="stable")
-        translate = self._compiled(options, prefix, align)
-        for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            answers = translate(tf.constant([sentences[i] for i in chosen]))
-            arrays = {name: tensor.numpy() for name, tensor in answers.items()}
-            for row, i in enumerate(chosen):
-                found[i] = {name: array[row] for name, array in arrays.items()}
-        return found
+        answers = self.answers([sentences[i] for i in order], options, prefix, batch_size, align)
+        return [answers[place] for place in np.argsort(order)]
 
     def stream(
         self, sentences: Iterator[str], options: Search | Draws, prefix: str | None = None, align: bool = False
     ) -> Iterator[Answer]:
         """The same, each sentence as soon as it comes."""
-        translate = self._compiled(options, prefix, align)
+        translate = self.compiled(options, prefix, align)
         for sentence in sentences:
             yield {name: tensor.numpy()[0] for name, tensor in translate(tf.constant([sentence])).items()}
-
-    def _compiled(self, options: Search | Draws, prefix: str | None, align: bool) -> Callable[[Any], Any]:
-        """The function that does so, made once."""
-
-        def translate(sentences: tf.Tensor) -> dict[str, tf.Tensor]:
-            begin = None if prefix is None else tf.fill(tf.shape(sentences), prefix)
-            return self.translator.translate(sentences, options, begin, align)
-
-        asked = (options, prefix, align)
-        if asked not in self._functions:
-            signature = [tf.TensorSpec((None,), tf.string)]
-            self._functions[asked] = tf.function(translate, input_signature=signature, autograph=False)
-        return self._functions[asked]
-
-    def texts(self, answers: Sequence[Answer]) -> list[str]:
-        """The first translation of each answer."""
-        return [answer["translation"][0].decode("utf-8") for answer in answers]

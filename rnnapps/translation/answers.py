@@ -15,7 +15,8 @@ from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.files import read_text, write_whole
 from rnnapps.serving.sentence_writer import Draws
-from rnnapps.serving.translation_model import Answer, TranslationModel
+from rnnapps.serving.translation_model import TranslationModel
+from rnnapps.serving.writer_model import Answer
 from rnnapps.training.run import Run
 from rnnapps.training.translation_scores import by_length, scores
 from rnnapps.translation.alignment import plot

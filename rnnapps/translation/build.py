@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
 
 from rnnapps import config as configs
 from rnnapps import runtime
+from rnnapps.data.held_out import Splits
 from rnnapps.data.pair_corpus import PairCorpus
-from rnnapps.data.pair_sources import DEFAULT_DATASET, DEFAULT_LANGUAGES, Splits, pair_splits
+from rnnapps.data.pair_files import Pair
+from rnnapps.data.pair_sources import DEFAULT_DATASET, DEFAULT_LANGUAGES, pair_splits
 from rnnapps.data.sentence_codec import SentenceCodec, encoder
-from rnnapps.data.sentences import SentenceVocabulary
+from rnnapps.data.sentences import SentenceVocabulary, in_chunks
 from rnnapps.models.translator import translator
 from rnnapps.translation.config import Config
 
 DATA = "pairs"
-_SENTENCES = 2_000  # that are counted or encoded at once
 Vocabularies = tuple[SentenceVocabulary, SentenceVocabulary]
 
 
@@ -59,20 +58,15 @@ def load_vocabularies(folder: Path) -> Vocabularies:
     return source, target
 
 
-def _vocabularies(config: Config, splits: Splits) -> Vocabularies:
+def _vocabularies(config: Config, splits: Splits[Pair]) -> Vocabularies:
     def learn(sides: tuple[int, ...]) -> SentenceVocabulary:
         sentences = (pair[side] for pair in splits.train() for side in sides)
-        return SentenceVocabulary.learn(config.tokens, _chunks(sentences), config.max_vocabulary, config.lowercase)
+        return SentenceVocabulary.learn(config.tokens, in_chunks(sentences), config.max_vocabulary, config.lowercase)
 
     if config.joint:
         both = learn((0, 1))
         return both, both
     return learn((0,)), learn((1,))
-
-
-def _chunks(sentences: Iterable[str]) -> Iterator[list[str]]:
-    sentences = iter(sentences)
-    return iter(lambda: list(itertools.islice(sentences, _SENTENCES)), [])
 
 
 def network(config: Config, vocabularies: Vocabularies, dtype: str = "float32") -> keras.Model:
