@@ -1,5 +1,6 @@
 """What captioning does: train, evaluate, predict, export."""
 
+import functools
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -62,16 +63,9 @@ def train(config: Config) -> keras.Model:
     corpus = build.load(run.data_path)
     learner = build.networks(config, seeing, corpus.vocabulary, config.precision)
     loop = _loop(run, config, corpus, learner, console)
-    if config.resume:
-        loop.resume()
-        run.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
-        console.say(f"resuming {run.folder} after {loop.state.step} updates")
-    state = loop.run(_batches(run, config, corpus, learner, console, position=loop.state.step))
-    loop.log.plot(run.folder / "learning_curve.png", f"{learnt(config)}, {config.preset}", console.metric.label)
-    run.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, validation=state.best)
-    if loop.interrupted:
-        console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
-        raise KeyboardInterrupt
+    batches = functools.partial(_batches, run, config, corpus, learner, console)
+    run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
+    run.stop_if_interrupted(loop)
     return _finish(run, config, corpus, console)
 
 
@@ -162,14 +156,12 @@ def _start(folder: Path, learner: Networks) -> None:
 
 def _plan(config: Config, corpus: Corpus) -> Plan:
     per_epoch = pairs.batches_per_epoch(corpus.captions, "train", config.batch_size, bucket=1)
-    same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "sample_every", "smoothing")
     count, (_, tokens) = corpus.captions.pairs_in("train"), corpus.captions.tokens_in("train")
     counted = count if config.best == "cider" else count + tokens  # each caption has its end as well
     size = corpus.vocabulary.size
-    return Plan(
-        **{name: getattr(config, name) for name in same},
-        steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
-        peak=config.learning_rate,
+    return Plan.of(
+        config,
+        per_epoch,
         start_loss=math.log(size),
         explosion=3 * math.log(size) + 2 * config.even_attention,
         loss_scale=1,

@@ -59,19 +59,14 @@ def train(config: Config) -> keras.Model:
         for line in _described(config, goal.panel):
             console.say(line)
     loop = _loop(run, goal, console)
-    if config.resume:
-        loop.resume()
-        run.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
-        console.say(f"resuming {run.folder} after {loop.state.step} updates")
-    batches = goal.windows("train", config.batch_size, seed=config.seed, position=loop.state.step, epochs=None)
-    state = loop.run(batches)
-    loop.log.plot(run.folder / "learning_curve.png", f"{learnt(config)}, {config.preset}", console.metric.label)
-    run.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, validation=state.best)
+
+    def batches(position: int) -> Any:
+        return goal.windows("train", config.batch_size, seed=config.seed, position=position, epochs=None)
+
+    run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     model = run.load_model()
     goal.complete(run, model)
-    if loop.interrupted:
-        console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
-        raise KeyboardInterrupt
+    run.stop_if_interrupted(loop)
     _finish(run, goal, model, console)
     return model
 
@@ -141,12 +136,9 @@ def _loop(run: Run, goal: Goal, console: Console) -> Loop:
 
 def _plan(goal: Goal, start_loss: float) -> Plan:
     config, per_epoch = goal.config, -(-goal.count("train") // goal.config.batch_size)
-    same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "smoothing")
-    return Plan(
-        **{name: getattr(config, name) for name in same},
-        steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
-        peak=config.learning_rate,
-        sample_every=0,
+    return Plan.of(
+        config,
+        per_epoch,
         start_loss=start_loss,
         explosion=start_loss + 10 * abs(start_loss) + 10,
         loss_scale=1,

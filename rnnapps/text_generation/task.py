@@ -62,17 +62,12 @@ def train(config: Config) -> keras.Model:
     run, console = Run(config.run), Console(Nats(counted=config.tokens))
     corpus = _resume(run, config) if config.resume else _begin(run, config, console)
     loop = _loop(run, config, corpus, console)
-    if config.resume:
-        loop.resume()
-        run.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
-        console.say(f"resuming {run.folder} after {loop.state.step} updates")
-    batches = windowed.windows(corpus, "train", config.batch_size, config.steps, position=loop.state.step)
-    state = loop.run(batches)
-    loop.log.plot(run.folder / "learning_curve.png", f"{_learnt(config)}, {config.preset}")
-    run.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, validation_nats=state.best)
-    if loop.interrupted:
-        console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
-        raise KeyboardInterrupt
+
+    def batches(position: int) -> Any:
+        return windowed.windows(corpus, "train", config.batch_size, config.steps, position=position)
+
+    run.carry_out(loop, config, batches, f"{_learnt(config)}, {config.preset}", "validation_nats")
+    run.stop_if_interrupted(loop)
     return _finish(run, config, corpus, console)
 
 
@@ -145,11 +140,9 @@ def _loop(run: Run, config: Config, corpus: Corpus, console: Console) -> Loop:
 def _plan(config: Config, corpus: Corpus) -> Plan:
     per_epoch = windowed.windows_per_epoch(corpus, "train", config.batch_size, config.steps)
     tokens_a_loss = config.steps if config.loss == "sum" else 1
-    same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "sample_every", "smoothing")
-    return Plan(
-        **{name: getattr(config, name) for name in same},
-        steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
-        peak=config.learning_rate,
+    return Plan.of(
+        config,
+        per_epoch,
         start_loss=tokens_a_loss * math.log(corpus.vocabulary.size),
         explosion=2 * tokens_a_loss * math.log(corpus.vocabulary.size),
         loss_scale=tokens_a_loss,

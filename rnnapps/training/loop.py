@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -73,6 +73,25 @@ class Plan:
     explosion: float
     loss_scale: float
     counted_per_step: int
+
+    @classmethod
+    def of(cls, config: Any, per_epoch: int, **more: Any) -> "Plan":
+        """What a task's config says, with what it says nothing of.
+
+        Args:
+            config: With the options of that name; `epochs` of `per_epoch` updates are the budget of updates, and
+                without `sample_every` nothing is sampled.
+            per_epoch: Updates of an epoch.
+            **more: The other attributes.
+        """
+        same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "smoothing")
+        return cls(
+            **{name: getattr(config, name) for name in same},
+            steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
+            peak=config.learning_rate,
+            sample_every=getattr(config, "sample_every", 0),
+            **more,
+        )
 
 
 class Loop(keras.callbacks.Callback):

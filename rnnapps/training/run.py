@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rnnapps import config as configs
 from rnnapps.data.corpus import Corpus
 from rnnapps.errors import RunError, UsageError
 from rnnapps.files import write_whole
+from rnnapps.training.loop import Loop
 
 
 class Run:
@@ -85,6 +86,35 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         data.rename(self.data_path)
         self.save_config(config)
+
+    def carry_out(
+        self, loop: Loop, config: Any, batches: Callable[[int], Any], title: str, figure: str = "validation"
+    ) -> None:
+        """Trains, with --resume from the last checkpoint on; draws the learning curve and writes what is known.
+
+        Args:
+            loop: What trains.
+            config: Of the run.
+            batches: From a number of updates to the batches that follow them.
+            title: Of the learning curve.
+            figure: Name of the best validation figure.
+
+        Raises:
+            RunError: There is no checkpoint to go on from, or the loss exploded.
+        """
+        if config.resume:
+            loop.resume()
+            self.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
+            loop.console.say(f"resuming {self.folder} after {loop.state.step} updates")
+        state = loop.run(batches(loop.state.step))
+        loop.log.plot(self.folder / "learning_curve.png", title, loop.console.metric.label)
+        self.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, **{figure: state.best})
+
+    def stop_if_interrupted(self, loop: Loop) -> None:
+        """Ends with KeyboardInterrupt what was trained until Ctrl-C; it is saved."""
+        if loop.interrupted:
+            loop.console.say(f"saved in {self.folder}; go on with --resume --run {self.folder}")
+            raise KeyboardInterrupt
 
     def save_config(self, config: Any) -> None:
         """Writes `config.json`, whole or not at all."""

@@ -1,5 +1,6 @@
 """What translation does: train, evaluate, predict, export."""
 
+import functools
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -60,16 +61,9 @@ def train(config: Config) -> keras.Model:
         _begin(run, config, console)
     corpus = PairCorpus.open(run.data_path)
     loop = _loop(run, config, corpus, console)
-    if config.resume:
-        loop.resume()
-        run.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
-        console.say(f"resuming {run.folder} after {loop.state.step} updates")
-    state = loop.run(_batches(config, corpus, position=loop.state.step))
-    loop.log.plot(run.folder / "learning_curve.png", f"{learnt(config)}, {config.preset}", console.metric.label)
-    run.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, validation=state.best)
-    if loop.interrupted:
-        console.say(f"saved in {run.folder}; go on with --resume --run {run.folder}")
-        raise KeyboardInterrupt
+    batches = functools.partial(_batches, config, corpus)
+    run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
+    run.stop_if_interrupted(loop)
     return _finish(run, config, corpus, console)
 
 
@@ -140,13 +134,11 @@ def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console) -> Loo
 
 def _plan(config: Config, corpus: PairCorpus, size: int) -> Plan:
     per_epoch = pairs.batches_per_epoch(corpus, "train", config.batch_size, config.batch_tokens, bucket=1)
-    same = ("minutes", "warmup_steps", "schedule", "patience", "validate_every", "sample_every", "smoothing")
     count, (_, tokens) = corpus.pairs_in("train"), corpus.tokens_in("train")
     counted = count if config.best == "bleu" else count + tokens  # each target has its end as well
-    return Plan(
-        **{name: getattr(config, name) for name in same},
-        steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
-        peak=config.learning_rate,
+    return Plan.of(
+        config,
+        per_epoch,
         start_loss=math.log(size),
         explosion=3 * math.log(size),
         loss_scale=1,
