@@ -1,13 +1,14 @@
 """A SavedModel in TensorFlow's C++ runtime, loaded as TF Serving loads it, without TensorFlow's Python.
 
-    python -m rnnapps.serving.capi saved_models/NAME/VERSION requests.json
+    python -m rnnapps.serving.capi saved_models/NAME/VERSION requests.json [--xla]
 
 `requests.json` holds a list of `{"signature": "serving_default", "inputs": {"prompt": ["The "], ...}}`. Standard
 output gets one JSON list: for each request its outputs by name, `{"dtype": "string", "shape": [1], "values": ["..."]}`.
 A string that is not UTF-8 is `{"b64": "..."}`, as in TF Serving.
 
 The runtime is the library inside the installed TensorFlow: its C API calls the same `LoadSavedModel` and `Session::Run`
-as the server. XLA is off, as it is in the server unless a flag turns it on, so an export that needs it fails here.
+as the server. XLA is off, as it is in the server unless a flag turns it on, so an export that needs it fails here; with
+`--xla` it is on.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _STRING_BYTES = 24  # size of one TF_TString
 
 
 def run_in_c_api(
-    path: str | os.PathLike[str], requests: Sequence[tuple[str, Mapping[str, Any]]], timeout: float = 300
+    path: str | os.PathLike[str],
+    requests: Sequence[tuple[str, Mapping[str, Any]]],
+    timeout: float = 300,
+    xla: bool = False,
 ) -> list[dict[str, np.ndarray]]:
     """Answers requests with a SavedModel in a process that imports neither TensorFlow's Python nor Keras.
 
@@ -43,6 +47,7 @@ def run_in_c_api(
         path: Folder of the SavedModel: `DIR/NAME/VERSION`.
         requests: Pairs of a signature's name and its inputs by name; strings are `str` or bytes.
         timeout: Seconds that loading and answering may take together.
+        xla: Whether functions marked for XLA may be compiled.
 
     Returns:
         For each request the outputs by name; strings as object arrays of bytes.
@@ -55,7 +60,7 @@ def run_in_c_api(
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder, "requests.json")
         asked.write_text(json.dumps([{"signature": name, "inputs": _to_json(inputs)} for name, inputs in requests]))
-        command = [sys.executable, "-P", __file__, os.fspath(path), os.fspath(asked)]
+        command = [sys.executable, "-P", __file__, os.fspath(path), os.fspath(asked), *(["--xla"] if xla else [])]
         result = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
     if result.returncode:
         lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {result.returncode}"]
@@ -251,11 +256,12 @@ def _answer_from_json(answer: Mapping[str, Any]) -> np.ndarray:
 
 def main(arguments: Sequence[str]) -> None:
     """Answers the requests of a file, as the head of this file says."""
-    if len(arguments) != 2:
-        raise SystemExit("usage: python -m rnnapps.serving.capi SAVED_MODEL_FOLDER REQUESTS.json")
+    xla = list(arguments[2:]) == ["--xla"]
+    if len(arguments) != 2 + xla:
+        raise SystemExit("usage: python -m rnnapps.serving.capi SAVED_MODEL_FOLDER REQUESTS.json [--xla]")
     try:
         requests = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        session = CSession(arguments[0])
+        session = CSession(arguments[0], xla)
         answers = []
         for request in requests:
             inputs = {name: _bytes_again(value) for name, value in request["inputs"].items()}
