@@ -28,6 +28,10 @@ from rnnapps import config as configs
 from rnnapps.errors import RnnappsError, UsageError, refuse_legacy_keras
 from rnnapps.task import VERBS
 
+# Commands that concern no task: the class of their options, and what carries them out. Their modules are imported late.
+COMMANDS = {
+    "verify": ("rnnapps.serving.options:Verify", "rnnapps.serving.verification:main"),
+}
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -46,8 +50,8 @@ def main(package: str, argv: Sequence[str] | None = None) -> int:
 
 
 def overview(argv: Sequence[str] | None = None) -> int:
-    """Lists the tasks and the shipped models: `python -m rnnapps`. Returns the exit status."""
-    return guarded(lambda arguments, _: _overview(arguments), argv)
+    """Lists the tasks and the shipped models, or runs a command of the package. Returns the exit status."""
+    return guarded(_overview, argv)
 
 
 def guarded(command: Callable[[list[str], bool], None], argv: Sequence[str] | None = None) -> int:
@@ -262,17 +266,23 @@ def _task_help(package: str, module: Any, verbs: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _overview(arguments: Sequence[str]) -> None:
+def _overview(arguments: Sequence[str], debug: bool) -> None:
     names = tasks()
     if arguments and arguments[0] == "--version":
         print(f"rnnapps {rnnapps.__version__}")
         return
+    if arguments and arguments[0] in COMMANDS:
+        _run_command(arguments[0], arguments[1:], debug)
+        return
     if arguments and arguments[0] not in ("-h", "--help"):
-        hint = f"python -m rnnapps.{names[0]}"
-        raise UsageError(f"python -m rnnapps {arguments[0]}: wanted a task's own command, as in {hint}")
+        hint = f"{', '.join(COMMANDS)}, or a task's own command, as in python -m rnnapps.{names[0]}"
+        raise UsageError(f"python -m rnnapps {arguments[0]}: wanted {hint}")
     print(f"rnnapps {rnnapps.__version__}: recurrent networks that are ready to use\n\ntasks:")
     for name in names:
         print(f"  python -m rnnapps.{name}\n      {_first_line(importlib.import_module(f'rnnapps.{name}'))}")
+    print("\nexported models:")
+    for name, (options, _) in COMMANDS.items():
+        print(f"  python -m rnnapps {name}\n      {_first_line(_named(options))}")
     print("\ntrained models:")
     models = configs.shipped_models()
     width = max(map(len, models), default=0)
@@ -280,6 +290,23 @@ def _overview(arguments: Sequence[str]) -> None:
         print(f"  {name:{width}}  {folder}")
     if not models:
         print("  none here: they come with a checkout, installed by `pip install -e .`")
+
+
+def _run_command(name: str, arguments: Sequence[str], debug: bool) -> None:
+    cls = _named(COMMANDS[name][0])
+    try:
+        options = read(cls, arguments, f"python -m rnnapps {name}", cls())
+    except SystemExit:
+        return  # the help was printed
+    module, _, function = COMMANDS[name][1].partition(":")
+    runtime, loaded = load("rnnapps.runtime", module, debug=debug)
+    runtime.configure(getattr(options, "threads", 0))
+    getattr(loaded, function)(options)
+
+
+def _named(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _first_line(documented: Any) -> str:

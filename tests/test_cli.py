@@ -153,7 +153,7 @@ def test_the_overview_lists_tasks_and_models(
     assert "python -m rnnapps.text_generation\n" in out and re.search(rf"shakespeare +{model}\n", out)
     assert cli.overview(["train"]) == 2
     assert capsys.readouterr().err == (
-        "error: python -m rnnapps train: wanted a task's own command, as in python -m rnnapps.captioning\n"
+        "error: python -m rnnapps train: wanted verify, or a task's own command, as in python -m rnnapps.captioning\n"
     )
 
 

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "decoding": {"ops"},
     "forecasts": {"ops"},
     "sampler": {"data", "decoding", "ops"},
-    "serving": {"data", "decoding", "forecasts", "ops"},
+    "serving": {"config", "data", "decoding", "files", "forecasts", "ops"},
     "neurons": set(),
     "training": {
         "config",
@@ -45,7 +45,8 @@ ALLOWED: dict[str, set[str]] = {
         "forecasts",
         "layers",
         "ops",
-    },  # layers: for saved models
+        "",
+    },  # layers: for saved models; "" is the version
     "runtime": {"config", "ops"},
     "": {"cli"},  # rnnapps/__init__.py and rnnapps/__main__.py
 }

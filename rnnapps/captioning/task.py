@@ -2,13 +2,11 @@
 
 import functools
 import math
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 
-import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.captioning import answers, build
@@ -19,7 +17,7 @@ from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.serving.caption_endpoints import CaptionEndpoints
-from rnnapps.serving.export import write_saved_model
+from rnnapps.serving.export import export_servables
 from rnnapps.training.caption_scores import scores
 from rnnapps.training.console import Console
 from rnnapps.training.log import Log
@@ -193,26 +191,27 @@ def predict(options: Predict) -> list[list[str]]:
 
 
 def export(options: Export) -> Path:
-    """Writes the run's model as a SavedModel; prints and returns its folder."""
+    """Writes the run's model as a SavedModel; prints and returns its folder; prints that of the XLA form too."""
     run = Run(options.run, DATA)
     config, model = run.load_config(Config), run.load_model()
     corpus = build.load(run.data_path)
     search, grid = answers.search(options, config.max_length), build.grid(config, model)
-    endpoints = CaptionEndpoints(model, SentenceCodec(corpus.vocabulary), grid, search)
+    vocabulary = SentenceCodec(corpus.vocabulary)
     counts = {part: len(corpus.pictures.entries(part)) for part in ("train", "validation", "test")}
     manifest = {
-        "task": "captioning",
-        "config": {name: value for name, value in configs.to_dict(config).items() if name not in _LOCAL},
+        **run.manifest("captioning", config, _LOCAL),
         "data": {"learnt": learnt(config), **counts, "parts": corpus.pictures.names},
         "search": configs.to_dict(search),
         "max_length": config.max_length,
         "image_size": config.image_size,
         "grid": grid,
         "vocabulary": corpus.vocabulary.to_dict(),
-        "seed": config.seed,
-        "figures": run.load_figures(),
-        "versions": {"rnnapps": rnnapps.__version__, "tensorflow": version("tensorflow"), "keras": keras.__version__},
     }  # fmt: skip
-    path = write_saved_model(endpoints, options.output, options.name or learnt(config), manifest, endpoints.warmup())
-    print(path)
-    return path
+    name = options.name or learnt(config)
+
+    def make(xla: bool) -> CaptionEndpoints:
+        return CaptionEndpoints(model, vocabulary, grid, search, xla)
+
+    paths = export_servables(make, options.output, name, manifest, options.xla)
+    print(*paths, sep="\n")
+    return paths[0]

@@ -100,8 +100,8 @@ class Classification:
         print(f"\n{learnt(self.config)}, {options.split}: {verdict(found)}")
         return rows
 
-    def endpoints(self, run: Run) -> ClassEndpoints:
-        return ClassEndpoints(run.load_model(), self.classes)
+    def endpoints(self, run: Run, xla: bool = False) -> ClassEndpoints:
+        return ClassEndpoints(run.load_model(), self.classes, xla)
 
     def manifest(self) -> dict[str, Any]:
         return {"classes": list(self.classes)}

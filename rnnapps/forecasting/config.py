@@ -286,6 +286,9 @@ class Export:
     """Folder of all exported models."""
     name: str | None = None
     """Name of the model. Default: the name of what it learnt."""
+    xla: bool = False
+    """Write also NAME_xla, whose functions XLA compiles: faster, in a server that is started with
+    --xla_cpu_compilation_enabled=true."""
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -95,9 +95,9 @@ class Forecast:
             print("prices of stocks are close to a random walk: no forecast of them is worth money", file=sys.stderr)
         return rows
 
-    def endpoints(self, run: Run) -> SeriesEndpoints:
+    def endpoints(self, run: Run, xla: bool = False) -> SeriesEndpoints:
         names = [one.name for one in self.panel.series]
-        return SeriesEndpoints(run.load_model(), self.head, names, run.load_array(_CALIBRATION))
+        return SeriesEndpoints(run.load_model(), self.head, names, run.load_array(_CALIBRATION), xla)
 
     def manifest(self) -> dict[str, Any]:
         return {"levels": list(LEVELS)}

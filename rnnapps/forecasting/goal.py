@@ -8,6 +8,7 @@ from rnnapps.data.panel import Panel
 from rnnapps.forecasting.classification import Classification
 from rnnapps.forecasting.config import Config, Evaluate
 from rnnapps.forecasting.forecast import Forecast
+from rnnapps.serving.servable import Servable
 from rnnapps.training.metric import Metric
 from rnnapps.training.run import Run
 
@@ -48,8 +49,8 @@ class Goal(Protocol):
     def evaluate(self, run: Run, options: Evaluate) -> dict[str, Any]:
         """Prints and returns the scores of a part beside those of the simple answers."""
 
-    def endpoints(self, run: Run) -> Any:
-        """What an export serves, as in `rnnapps.serving.export`, with `warmup()`."""
+    def endpoints(self, run: Run, xla: bool = False) -> Servable:
+        """What an export serves, with `xla` compiled."""
 
     def manifest(self) -> dict[str, Any]:
         """What an export says of its columns."""

@@ -1,21 +1,18 @@
 """What forecasting does: train, evaluate, predict, export."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import pandas as pd
 
-import rnnapps
-from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.forecasting import prediction
 from rnnapps.forecasting.build import DATA, learnt, prepare, resolved
 from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
 from rnnapps.forecasting.goal import Goal, goal_of
-from rnnapps.serving.export import write_saved_model
+from rnnapps.serving.export import export_servables
 from rnnapps.training.console import Console
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
@@ -168,25 +165,20 @@ def predict(options: Predict) -> pd.DataFrame:
 
 
 def export(options: Export) -> Path:
-    """Writes the run's model as a SavedModel; prints and returns its folder."""
+    """Writes the run's model as a SavedModel; prints and returns its folder; prints that of the XLA form too."""
     run = Run(options.run, DATA)
     config, panel = run.load_config(Config), Panel.open(run.data_path)
     goal, layout = goal_of(config, panel), panel.layout
-    endpoints = goal.endpoints(run)
     manifest = {
-        "task": "forecasting",
-        "config": {name: value for name, value in configs.to_dict(config).items() if name not in _LOCAL},
+        **run.manifest("forecasting", config, _LOCAL),
         "data": {
             "learnt": learnt(config), "series": len(panel.series), "frequency": panel.grid.frequency,
             "steps": sum(one.length for one in panel.series),
         },
         "layout": layout.to_dict(),
         **goal.manifest(),
-        "seed": config.seed,
-        "figures": run.load_figures(),
-        "versions": {"rnnapps": rnnapps.__version__, "tensorflow": version("tensorflow"), "keras": keras.__version__},
     }  # fmt: skip
     name = options.name or Path(learnt(config)).stem
-    path = write_saved_model(endpoints, options.output, name, manifest, endpoints.warmup())
-    print(path)
-    return path
+    paths = export_servables(lambda xla: goal.endpoints(run, xla), options.output, name, manifest, options.xla)
+    print(*paths, sep="\n")
+    return paths[0]

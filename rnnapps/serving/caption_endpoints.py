@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,8 +20,9 @@ import tensorflow as tf
 from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.decoding import Search
 from rnnapps.serving.captioner import Captioner, seen_by
-from rnnapps.serving.decoder_endpoints import encode_and_step, rows
+from rnnapps.serving.decoder_endpoints import encode_and_step, rows, step_examples
 from rnnapps.serving.decoder_parts import NetworkParts
+from rnnapps.serving.servable import Request, Servable
 
 UNITS = {
     "image_bytes": "a file: JPEG, PNG, GIF (its first frame) or BMP; it is scaled to a square",
@@ -31,12 +33,13 @@ UNITS = {
     "pieces": "text of the tokens of the caption, empty at its end and beyond",
     "log_prob": "log p of the caption in nats, its end included",
     "tokens": "tokens of the caption, its end included",
+    "places": "of the memory; in keys and values there is anything beyond",
     "token": "id of the token before; 0 starts a caption",
     "logits": "of the next token's id",
 }
 
 
-class CaptionEndpoints(tf.Module):
+class CaptionEndpoints(Servable):
     """The endpoints of a captioner, ready for `export.write_saved_model`.
 
     Args:
@@ -44,50 +47,59 @@ class CaptionEndpoints(tf.Module):
         vocabulary: Of what is written.
         grid: Rows and columns of the places that attention chooses from, or None.
         search: How `serving_default` searches.
+        xla: Whether seeing, searching and stepping are compiled, once for each number of rows.
     """
 
-    def __init__(self, model: keras.Model, vocabulary: SentenceCodec, grid: tuple[int, int] | None, search: Search):
-        super().__init__(name="caption_endpoints")
+    UNITS = UNITS
+
+    def __init__(
+        self,
+        model: keras.Model,
+        vocabulary: SentenceCodec,
+        grid: tuple[int, int] | None,
+        search: Search,
+        xla: bool = False,
+    ):
+        super().__init__("caption_endpoints", [model], xla)
         self.vocabulary = vocabulary
-        # A saved module restores the variables that it holds; the model itself stays out, since Keras would be needed.
-        self.model_variables = [variable.value for variable in model.variables]
-        parts, see = parts_of(model)
-        captioner = Captioner(parts, vocabulary, grid, see, shards=1)
+        parts, see = parts_of(model, self.compiled)
+        captioner = Captioner(parts, vocabulary, grid, see, shards=1, compiled=self.compiled)
         files = rows(tf.string, "image_bytes")
-        self.serving_default = _serving_default(captioner, search, files)
-        self.attention = tf.function(captioner.looks, [files, rows(tf.string, "caption")], autograph=False)
-        self.encode, self.step = encode_and_step(parts, captioner.read, files)
+        encode, step = encode_and_step(parts, captioner.read, files, self.compiled)
+        self.functions = {
+            "serving_default": _serving_default(captioner, search, files),
+            "attention": tf.function(captioner.looks, [files, rows(tf.string, "caption")], autograph=False),
+            "encode": encode,
+            "step": step,
+        }
 
-    def endpoints(self) -> dict[str, Any]:
-        """Returns the functions by the names under which they are served."""
-        return {name: getattr(self, name) for name in ("serving_default", "attention", "encode", "step")}
-
-    def units(self) -> dict[str, str]:
-        """Returns what inputs and outputs mean, by name; the others are states and memory."""
-        return UNITS
-
-    def warmup(self) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """Returns one small request for each endpoint, which a server answers before it takes others."""
-        files = np.array([example_picture()], object)
-        read = {name: value.numpy() for name, value in self.encode(files).items()}
+    def examples(self) -> list[Request]:
+        """Returns requests of one row for each endpoint, as of `Servable`."""
+        files = [np.array([example_picture(*colour)], object) for colour in ((128, 128, 128), (200, 60, 40))]
+        captions = [np.array([text], object) for text in (b"a picture", b"a red picture without anything")]
         return [
-            ("serving_default", {"image_bytes": files}),
-            ("attention", {"image_bytes": files, "caption": np.array([b"a picture"], object)}),
-            ("encode", {"image_bytes": files}),
-            ("step", {"token": np.zeros(1, "int32"), **read}),
+            *(("serving_default", {"image_bytes": file}) for file in files),
+            *(
+                ("attention", {"image_bytes": file, "caption": text})
+                for file, text in zip(files, captions, strict=True)
+            ),
+            *step_examples(self.functions["encode"], files),
         ]
 
 
-def parts_of(model: keras.Model) -> tuple[NetworkParts, Any]:
+def parts_of(
+    model: keras.Model, compiled: Callable[[Any], Any] = lambda function: function
+) -> tuple[NetworkParts, Any]:
     """The decoder's network, and what sees files for it, of a model of `captioner.with_encoder`."""
     encoder = model.get_layer("picture_encoder")
     size = encoder.input.shape[1]
-    return NetworkParts(model.get_layer("captioner")), seen_by(lambda seen: encoder(seen, training=False), size)
+    see = seen_by(compiled(lambda seen: encoder(seen, training=False)), size)
+    return NetworkParts(model.get_layer("captioner")), see
 
 
-def example_picture() -> bytes:
-    """A small grey JPEG."""
-    return tf.io.encode_jpeg(tf.fill((8, 8, 3), tf.constant(128, tf.uint8))).numpy()
+def example_picture(red: int, green: int, blue: int) -> bytes:
+    """A small JPEG of one colour."""
+    return tf.io.encode_jpeg(tf.tile(tf.constant([[[red, green, blue]]], tf.uint8), (8, 8, 1))).numpy()
 
 
 def _serving_default(captioner: Captioner, search: Search, files: tf.TensorSpec) -> Any:

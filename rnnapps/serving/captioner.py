@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,6 +23,7 @@ class Captioner:
         grid: Rows and columns of the places that attention chooses from; None where the decoder does not look.
         see: From the files `(batch,)` string to what the network reads.
         shards: As of `SentenceWriter`.
+        compiled: As of `SentenceWriter`.
     """
 
     def __init__(
@@ -31,8 +33,9 @@ class Captioner:
         grid: tuple[int, int] | None,
         see: Callable[[tf.Tensor], tf.Tensor],
         shards: int | None = None,
+        compiled: Callable[[Any], Any] = lambda function: function,
     ):
-        self.writer, self.grid, self._see = SentenceWriter(parts, vocabulary, shards), grid, see
+        self.writer, self.grid, self._see = SentenceWriter(parts, vocabulary, shards, compiled), grid, see
 
     def read(self, files: tf.Tensor) -> Read:
         """What the network makes of pictures."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+
+from rnnapps.serving.series_endpoints import example
+from rnnapps.serving.servable import Request, Servable
 
 UNITS = {
     "past": "rows that end with the one to be classified, oldest first, in the columns' own units; categories as codes "
@@ -18,40 +19,34 @@ UNITS = {
 }
 
 
-class ClassEndpoints(tf.Module):
+class ClassEndpoints(Servable):
     """`serving_default` names the class of each window.
 
     Args:
         network: As `rnnapps.models.sequence_classifier` builds it.
         classes: Names of its logits.
+        xla: Whether the network is compiled, once for each number of rows.
     """
 
-    def __init__(self, network: keras.Model, classes: Sequence[str]):
-        super().__init__(name="class_endpoints")
-        # A saved module restores the variables that it holds; Keras' own, if the model were held, would hide them.
-        self.model_variables = [variable.value for variable in network.variables]
+    UNITS = UNITS
+
+    def __init__(self, network: keras.Model, classes: Sequence[str], xla: bool = False):
+        super().__init__("class_endpoints", [network], xla)
         self._inputs = {
             name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
             for name, tensor in network.input.items()
         }
+        numbers = self.compiled(lambda inputs: tf.nn.softmax(network(inputs)["logits"]))
 
         def classify(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             """The class after each window. Rows of a batch do not change each other's."""
-            probabilities = tf.nn.softmax(network(inputs)["logits"])
+            probabilities = numbers(inputs)
             names = tf.constant(list(classes))
             return {"class": tf.gather(names, tf.argmax(probabilities, -1)), "probabilities": probabilities}
 
-        self._function = tf.function(classify, input_signature=[self._inputs], autograph=False)
+        self.functions = {"serving_default": tf.function(classify, input_signature=[self._inputs], autograph=False)}
 
-    def endpoints(self) -> dict[str, Any]:
-        """Returns the function by the name under which it is served."""
-        return {"serving_default": self._function}
-
-    def units(self) -> dict[str, str]:
-        """Returns what inputs and outputs mean, by name."""
-        return UNITS
-
-    def warmup(self) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """Returns one small request, which a server answers before it takes others."""
-        zeros = {name: np.zeros((1, *spec.shape[1:]), np.float32) for name, spec in self._inputs.items()}
-        return [("serving_default", zeros)]
+    def examples(self) -> list[Request]:
+        """Returns requests of one row, as of `Servable`."""
+        rows = ({name: example(spec, number) for name, spec in self._inputs.items()} for number in (1, 2))
+        return [("serving_default", inputs) for inputs in rows]

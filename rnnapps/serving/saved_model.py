@@ -53,6 +53,25 @@ def load_endpoints(path: Path, *names: str) -> dict[str, "Endpoint"]:
     return {name: Endpoint(function, loaded) for name, function in found.items()}
 
 
+def describe(function: Any, units: Mapping[str, str] | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Inputs and outputs of an endpoint by name, each with `dtype`, `shape` (None for any size) and `unit`.
+
+    Args:
+        function: A concrete function, as it was traced or loaded.
+        units: Name of an input or output to its unit or meaning.
+    """
+
+    def spec(name: str, tensor: Any) -> dict[str, Any]:
+        shape = None if tensor.shape.rank is None else tensor.shape.as_list()
+        described = {"dtype": tensor.dtype.name, "shape": shape}
+        return {**described, "unit": units[name]} if units and name in units else described
+
+    return {
+        "inputs": {s.name: spec(s.name, s) for s in tf.nest.flatten(function.structured_input_signature)},
+        "outputs": {name: spec(name, tensor) for name, tensor in function.structured_outputs.items()},
+    }
+
+
 class Endpoint:
     """A function that keeps the model alive which owns its variables."""
 
@@ -79,6 +98,34 @@ def as_arrays(endpoint: Any) -> Callable[[Mapping[str, np.ndarray]], dict[str, n
     return ask
 
 
+def is_xla(path: Path) -> bool:
+    """Whether an export is one for a server with XLA switched on, by its manifest; without one it is none."""
+    try:
+        return bool(json.loads((path / "manifest.json").read_text(encoding="utf-8")).get("xla", False))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def servables(path: Path) -> list[Path]:
+    """The SavedModels that a path means: itself, the highest version in it, or that of each model in it.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if (path / "saved_model.pb").is_file() or versions(path):
+        return [version_folder(path)]
+    found = [version_folder(model) for model in sorted(path.glob("[!.]*")) if versions(model)]
+    if not found:
+        raise UsageError(f"{path} holds no SavedModel: wanted a folder NAME/VERSION, NAME, or one of several NAMEs")
+    return found
+
+
+def versions(path: Path) -> list[int]:
+    """The numbers of a model's versions, in order."""
+    names = [child.name for child in path.glob("*") if (child / "saved_model.pb").is_file()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
 def version_folder(path: Path) -> Path:
     """`path` itself if it is a SavedModel, else the highest version in it.
 
@@ -87,7 +134,6 @@ def version_folder(path: Path) -> Path:
     """
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [child for child in path.glob("*") if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
-    if not versions:
+    if not versions(path):
         raise UsageError(f"--model {path} holds no SavedModel: wanted a folder NAME or NAME/VERSION that export wrote")
-    return max(versions, key=lambda child: int(child.name))
+    return path / str(versions(path)[-1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -55,10 +57,17 @@ class SentenceWriter:
         target: The vocabulary of what is written.
         shards: Searches that run side by side, each for a part of the rows. Default: as many as there are cores, as
             each does the small operations of a step alone; a server has other requests for the other cores.
+        compiled: Given a function of numbers, that of a search, returns it compiled.
     """
 
-    def __init__(self, parts: DecoderParts, target: SentenceCodec, shards: int | None = None):
-        self.parts, self.target, self.shards = parts, target, shards
+    def __init__(
+        self,
+        parts: DecoderParts,
+        target: SentenceCodec,
+        shards: int | None = None,
+        compiled: Callable[[Any], Any] = lambda function: function,
+    ):
+        self.parts, self.target, self.shards, self.compiled = parts, target, shards, compiled
 
     def forced(self, prefix: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """Tokens `(batch, n)` of what each sentence begins with, and their number; None for nothing."""
@@ -78,9 +87,14 @@ class SentenceWriter:
     ) -> list[tf.Tensor]:
         """Tokens `(batch, n, time)`, log p and scores of the best sentences; arguments as of `beam_search`."""
         shards, parts = self.shards or execution.row_shards(None)[0], []
-        for some, *given in execution.cut(shards, read, forced, num_forced, limits, there):
+
+        def best(some: Read, *given: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             found = decoding.beam_search(self.parts.step(some.memory, options.beam), some.states, options, *given)
-            parts.append((found.tokens, found.log_probs, found.scores))
+            return found.tokens, found.log_probs, found.scores
+
+        searching = self.compiled(best)
+        for part in execution.cut(shards, read, forced, num_forced, limits, there):
+            parts.append(searching(*part))
         return [tf.concat(pieces, 0) for pieces in zip(*parts, strict=True)]
 
     def draw(

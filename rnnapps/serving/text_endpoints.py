@@ -11,13 +11,14 @@ A "char" is a token of the vocabulary: a Unicode character, a byte or a word, as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from rnnapps import decoding
 from rnnapps.decoding import Settings, States
+from rnnapps.serving.servable import Request, Servable, bucket
 from rnnapps.serving.tokenization import TextCodec
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # One request cannot keep a server busy for ever: more than this counts as this.
 MAX_CHARS = 65_536
+# Under XLA a text has room for so many tokens, prompt and all, or for a multiple of the last: few programs.
+CAPACITIES = (256, 1_024, 4_096)
 # Steps of a text that `score` runs at once: logits of (batch, steps, vocabulary) are held, whatever the text's length.
 WINDOW = 256
 
@@ -40,77 +43,106 @@ UNITS = {
 }
 
 
-class TextEndpoints(tf.Module):
+class TextEndpoints(Servable):
     """The endpoints of a text model, ready for `export.write_saved_model`.
 
     Args:
         model: Functional model with inputs `tokens` `(batch, time)` and states by name, and outputs `logits`
             `(batch, time, vocabulary)` and the same states.
         codec: Its vocabulary, in the graph.
+        xla: Whether writing is compiled: once for each number of texts and for each of `CAPACITIES` that the longest
+            needs.
     """
 
-    def __init__(self, model: keras.Model, codec: TextCodec):
-        super().__init__(name="text_endpoints")
+    UNITS = UNITS
+
+    def __init__(self, model: keras.Model, codec: TextCodec, xla: bool = False):
+        super().__init__("text_endpoints", [model], xla)
         self.codec = codec
-        # A saved module restores the variables that it holds; the model itself stays out, since Keras would be needed.
-        self.model_variables = [variable.value for variable in model.variables]
-        self.serving_default = _serving_default(model, codec)
-        self.score = _score(model, codec)
-        self.step = _step(model)
-        self._states = tuple(self.step.input_signature[1].values())
+        self.functions = {
+            "serving_default": self._serving_default(model), "score": _score(model, codec), "step": self._step(model)
+        }  # fmt: skip
 
-    def endpoints(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """Returns the functions by the names under which they are served."""
-        return {"serving_default": self.serving_default, "score": self.score, "step": self.step}
+    def examples(self) -> list[Request]:
+        """Returns requests of one row for each endpoint, as of `Servable`."""
+        lengths = [(b"The ", 80), (b"", 24)]
+        lengths += [(b"", capacity - 8) for capacity in CAPACITIES[1:3]] if self.xla else []
+        states = self.functions["step"].input_signature[1].values()
 
-    def units(self) -> dict[str, str]:
-        """Returns what inputs and outputs mean, by name; the others are states, of which zeros are a cold start."""
-        return UNITS
+        def state(spec: tf.TensorSpec, scale: float) -> np.ndarray:
+            return np.linspace(-scale, scale, spec.shape[1], dtype=spec.dtype.as_numpy_dtype)[np.newaxis]
 
-    def warmup(self) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """Returns one small request for each endpoint, which a server answers before it takes others."""
-        states = {spec.name: np.zeros((1, spec.shape[1]), spec.dtype.as_numpy_dtype) for spec in self._states}
-        settings = {
-            "num_chars": np.array([16], "int32"),
-            "temperature": np.ones(1, "float32"),
-            "seed": np.zeros(1, "int32"),
-        }
         return [
-            ("serving_default", {"prompt": np.array([b""], object), **settings}),
-            ("score", {"text": np.array([b"text"], object)}),
-            ("step", {"tokens": np.zeros(1, "int32"), **states}),
+            *(("serving_default", _asked(prompt, number, seed)) for seed, (prompt, number) in enumerate(lengths, 1)),
+            *(("score", {"text": np.array([text], object)}) for text in (b"The text.", b"And another one.")),
+            *(
+                ("step", {"tokens": np.array([token], "int32"), **{spec.name: state(spec, token) for spec in states}})
+                for token in (0, 1)
+            ),
         ]
+
+    def _serving_default(self, model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+        codec, step = self.codec, decoding.model_step(model)
+
+        def draw(forced: Any, given: Any, temperature: Any, seed: Any, steps: Any) -> tf.Tensor:
+            carry = decoding.start(decoding.zero_states(model, tf.shape(seed)[0]), seed)
+            return decoding.generate(step, carry, Settings(temperature), forced, given, steps)[0]
+
+        drawing = self.compiled(draw)
+
+        def write(
+            prompt: tf.Tensor, num_chars: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            """Writes `num_chars` tokens after each prompt. Rows of a batch do not change each other's text."""
+            ids = codec.encode(prompt)
+            given = tf.cast(ids.row_lengths(), tf.int32)
+            wanted = tf.clip_by_value(num_chars, 0, MAX_CHARS)
+            # The loop wants a step even if nothing is asked for.
+            steps = tf.reduce_max(tf.concat([given + wanted, [1]], 0))
+            capacity = bucket(steps, CAPACITIES, CAPACITIES[-1]) if self.xla else steps
+            forced = ids.to_tensor()
+            forced = tf.pad(forced, [[0, 0], [0, capacity - tf.shape(forced)[1]]])
+            tokens = drawing(forced, given, temperature, seed, steps)
+            # Each row's own text begins where its prompt ends.
+            columns = given[:, None] + tf.range(tf.reduce_max(tf.concat([wanted, [0]], 0)))
+            drawn = tf.gather(tokens, tf.minimum(columns, steps - 1), batch_dims=1)
+            return {"text": codec.decode(drawn, wanted)}
+
+        signature = [
+            _rows(tf.string, "prompt"),
+            _rows(tf.int32, "num_chars"),
+            _rows(tf.float32, "temperature"),
+            _rows(tf.int32, "seed"),
+        ]
+        return tf.function(write, input_signature=signature, autograph=False)
+
+    def _step(self, model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+        one_step = self.compiled(decoding.model_step(model))
+
+        def step(tokens: tf.Tensor, states: States) -> dict[str, tf.Tensor]:
+            """One token in, the logits of the next and the new states out; zeros are a cold start."""
+            logits, states = one_step(tokens, states)
+            return {"logits": logits, **states}
+
+        states = {
+            name: tf.TensorSpec((None, tensor.shape[-1]), tensor.dtype, name=name)
+            for name, tensor in model.input.items()
+            if name != "tokens"
+        }
+        return tf.function(step, input_signature=[_rows(tf.int32, "tokens"), states], autograph=False)
+
+
+def _asked(prompt: bytes, num_chars: int, seed: int) -> dict[str, np.ndarray]:
+    return {
+        "prompt": np.array([prompt], object),
+        "num_chars": np.array([num_chars], "int32"),
+        "temperature": np.array([0.7], "float32"),
+        "seed": np.array([seed], "int32"),
+    }
 
 
 def _rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
     return tf.TensorSpec((None,), dtype, name=name)
-
-
-def _serving_default(model: keras.Model, codec: TextCodec) -> tf.types.experimental.PolymorphicFunction:
-    step = decoding.model_step(model)
-
-    def write(prompt: tf.Tensor, num_chars: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Writes `num_chars` tokens after each prompt. Rows of a batch do not change each other's text."""
-        ids = codec.encode(prompt)
-        given = tf.cast(ids.row_lengths(), tf.int32)
-        wanted = tf.clip_by_value(num_chars, 0, MAX_CHARS)
-        steps = tf.maximum(tf.reduce_max(given + wanted), 1)  # the loop wants a step even if nothing is asked for
-        forced = ids.to_tensor()
-        forced = tf.pad(forced, [[0, 0], [0, steps - tf.shape(forced)[1]]])
-        carry = decoding.start(decoding.zero_states(model, tf.size(seed)), seed)
-        tokens, _ = decoding.generate(step, carry, Settings(temperature), forced, given, steps)
-        # Each row's own text begins where its prompt ends.
-        columns = given[:, None] + tf.range(tf.maximum(tf.reduce_max(wanted), 0))
-        drawn = tf.gather(tokens, tf.minimum(columns, steps - 1), batch_dims=1)
-        return {"text": codec.decode(drawn, wanted)}
-
-    signature = [
-        _rows(tf.string, "prompt"),
-        _rows(tf.int32, "num_chars"),
-        _rows(tf.float32, "temperature"),
-        _rows(tf.int32, "seed"),
-    ]
-    return tf.function(write, input_signature=signature, autograph=False)
 
 
 def _score(model: keras.Model, codec: TextCodec) -> tf.types.experimental.PolymorphicFunction:
@@ -138,19 +170,3 @@ def _score(model: keras.Model, codec: TextCodec) -> tf.types.experimental.Polymo
         return {"nats_per_char": tf.cast(mean, tf.float32), "num_chars": lengths}
 
     return tf.function(score, input_signature=[_rows(tf.string, "text")], autograph=False)
-
-
-def _step(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
-    one_step = decoding.model_step(model)
-
-    def step(tokens: tf.Tensor, states: States) -> dict[str, tf.Tensor]:
-        """One token in, the logits of the next and the new states out; zeros are a cold start."""
-        logits, states = one_step(tokens, states)
-        return {"logits": logits, **states}
-
-    states = {
-        name: tf.TensorSpec((None, tensor.shape[-1]), tensor.dtype, name=name)
-        for name, tensor in model.input.items()
-        if name != "tokens"
-    }
-    return tf.function(step, input_signature=[_rows(tf.int32, "tokens"), states], autograph=False)

@@ -52,7 +52,7 @@ class TextModel:
             model_step(model),
             lambda rows: zero_states(model, rows),
             vocabulary,
-            lambda texts: endpoints.score(tf.constant(texts)),
+            lambda texts: endpoints.functions["score"](tf.constant(texts)),
         )
 
     @classmethod

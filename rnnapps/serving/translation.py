@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from rnnapps.data.sentence_codec import SentenceCodec
@@ -9,9 +12,12 @@ from rnnapps.data.sentences import END
 from rnnapps.decoding import Search
 from rnnapps.serving.decoder_parts import DecoderParts
 from rnnapps.serving.sentence_writer import Draws, SentenceWriter
+from rnnapps.serving.servable import bucket
 
 # One request cannot keep a server busy for ever: what is longer is cut, in tokens.
 MAX_SOURCE = 512
+# Places of a source that is compiled, or a multiple of the last.
+PLACES = (16, 32, 64, 128)
 # A translation is at most so many times as long as its source, and a few tokens more.
 _GROWTH, _MORE = 2, 10
 
@@ -24,10 +30,21 @@ class Translator:
         source: The vocabulary of what is read.
         target: That of what is written.
         shards: As of `SentenceWriter`.
+        compiled: As of `SentenceWriter`; also of reading, for each of `PLACES` that the longest source needs.
     """
 
-    def __init__(self, parts: DecoderParts, source: SentenceCodec, target: SentenceCodec, shards: int | None = None):
-        self.source, self.writer = source, SentenceWriter(parts, target, shards)
+    def __init__(
+        self,
+        parts: DecoderParts,
+        source: SentenceCodec,
+        target: SentenceCodec,
+        shards: int | None = None,
+        compiled: Callable[[Any], Any] | None = None,
+    ):
+        self.source, self._is_compiled = source, compiled is not None
+        given = {} if compiled is None else {"compiled": compiled}
+        self.writer = SentenceWriter(parts, target, shards, **given)
+        self._encode = parts.encode if compiled is None else compiled(parts.encode)
 
     def translate(
         self, sentences: tf.Tensor, options: Search | Draws, prefix: tf.Tensor | None = None, align: bool = True
@@ -49,7 +66,7 @@ class Translator:
             places)` string, its axes, with "" beyond the ends.
         """
         ids, pieces = self._read(sentences)
-        read = self.writer.parts.encode(ids)
+        read = self._encode(ids)
         forced, num_forced = self.writer.forced(prefix)
         if isinstance(options, Search):
             there = tf.not_equal(ids, 0)
@@ -61,21 +78,27 @@ class Translator:
         empty = tf.equal(ids[:, 0], END)[:, tf.newaxis]
         written = self.writer.written(read, tf.where(empty[..., tf.newaxis], 0, tokens), align, pieces)
         aligned = {"source_pieces": pieces} if align else {}
+        if align:
+            aligned["alignment"] = written.pop("alignment")[:, :, : tf.shape(pieces)[1]]
         scores, log_probs = tf.where(empty, 0.0, scores), tf.where(empty, 0.0, log_probs)
         return {"translation": written.pop("text"), **written, **aligned, "score": scores, "log_prob": log_probs}
 
     def score(self, sources: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """log p of targets, each given its source: `log_prob (batch,)` in nats, and `tokens (batch,)`, END counted."""
         ids, _ = self._read(sources)
-        return self.writer.score(self.writer.parts.encode(ids), targets)
+        return self.writer.score(self._encode(ids), targets)
 
     def _read(self, sentences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Ids of the sources with their end, `(batch, places)`, and their pieces, "" for the end and beyond."""
+        """Ids of the sources with their end, and their pieces, "" for the end and beyond: `(batch, places)`.
+
+        What is compiled gets ids of few widths, and so more of them than there are pieces.
+        """
         ids, pieces = self.source.tokens(sentences)
         one = (tf.shape(sentences)[0], 1)
         ids = tf.concat([ids[:, :MAX_SOURCE], tf.fill(one, END)], 1)
         pieces = tf.concat([pieces[:, :MAX_SOURCE], tf.fill(one, "")], 1)
         # One place at least, also where there is no sentence: no maximum is over nothing.
         width = tf.reduce_max(tf.concat([ids.row_lengths(), [1]], 0))
-        shape = tf.stack([ids.nrows(), width])
-        return ids.to_tensor(shape=shape), pieces.to_tensor(default_value="", shape=shape)
+        room = bucket(width, PLACES, PLACES[-1]) if self._is_compiled else width
+        pieces = pieces.to_tensor(default_value="", shape=tf.stack([ids.nrows(), width]))
+        return ids.to_tensor(shape=tf.stack([ids.nrows(), room])), pieces

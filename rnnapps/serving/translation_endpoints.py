@@ -17,10 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.data.sentence_codec import SentenceCodec
+from rnnapps.data.sentences import END
 from rnnapps.decoding import Search
-from rnnapps.serving.decoder_endpoints import encode_and_step, rows
+from rnnapps.serving.decoder_endpoints import encode_and_step, rows, step_examples
 from rnnapps.serving.decoder_parts import NetworkParts
-from rnnapps.serving.translation import MAX_SOURCE, Translator
+from rnnapps.serving.servable import Request, Servable
+from rnnapps.serving.translation import MAX_SOURCE, PLACES, Translator
 
 UNITS = {
     "sentence": f"UTF-8 text; more than {MAX_SOURCE} tokens are cut; an empty one has an empty translation",
@@ -31,14 +33,15 @@ UNITS = {
     "source_pieces": "text of the tokens of the sentence, empty beyond its end",
     "log_prob": "log p of the target in nats, its end included",
     "tokens": "ids of the target, its end included",
-    "source": "for score: UTF-8 text; for encode: ids, 1 at the end and 0 beyond",
+    "source": "for score: UTF-8 text; for encode: ids, 1 at the end and anything beyond",
     "target": "UTF-8 text",
+    "places": "of the source, its end included; in keys and values there is anything beyond",
     "token": "id of the token before; 0 starts a sentence",
     "logits": "of the next token's id",
 }
 
 
-class TranslationEndpoints(tf.Module):
+class TranslationEndpoints(Servable):
     """The endpoints of a translator, ready for `export.write_saved_model`.
 
     Args:
@@ -46,39 +49,47 @@ class TranslationEndpoints(tf.Module):
         source: Vocabulary of what is read.
         target: Vocabulary of what is written.
         search: How `serving_default` searches.
+        xla: Whether reading, searching and stepping are compiled: once for each number of rows, and of
+            `translation.PLACES` that the longest source needs.
     """
 
-    def __init__(self, model: keras.Model, source: SentenceCodec, target: SentenceCodec, search: Search):
-        super().__init__(name="translation_endpoints")
+    UNITS = UNITS
+    TAKES_PADDING = True
+
+    def __init__(
+        self, model: keras.Model, source: SentenceCodec, target: SentenceCodec, search: Search, xla: bool = False
+    ):
+        super().__init__("translation_endpoints", [model], xla)
         self.source, self.target = source, target
-        # A saved module restores the variables that it holds; the model itself stays out, since Keras would be needed.
-        self.model_variables = [variable.value for variable in model.variables]
         parts = NetworkParts(model)
-        translator = Translator(parts, source, target, shards=1)
-        self.serving_default = _serving_default(translator, search)
-        self.score = _score(translator)
-        self.encode, self.step = encode_and_step(parts, parts.encode, rows(tf.int32, "source", None))
+        translator = Translator(parts, source, target, shards=1, compiled=self.compiled if xla else None)
+        encode, step = encode_and_step(
+            parts, lambda ids: parts.encode(_to_end(ids)), rows(tf.int32, "source", None), self.compiled
+        )
+        self.functions = {
+            "serving_default": _serving_default(translator, search),
+            "score": _score(translator),
+            "encode": encode,
+            "step": step,
+        }
 
-    def endpoints(self) -> dict[str, Any]:
-        """Returns the functions by the names under which they are served."""
-        names = ("serving_default", "score", "encode", "step")
-        return {name: getattr(self, name) for name in names}
-
-    def units(self) -> dict[str, str]:
-        """Returns what inputs and outputs mean, by name; the others are states and memory."""
-        return UNITS
-
-    def warmup(self) -> list[tuple[str, dict[str, np.ndarray]]]:
-        """Returns one small request for each endpoint, which a server answers before it takes others."""
-        text = np.array([b"A sentence."], object)
-        source = np.array([[2, 1]], "int32")
-        read = {name: value.numpy() for name, value in self.encode(source).items()}
+    def examples(self) -> list[Request]:
+        """Returns requests of one row for each endpoint, as of `Servable`."""
+        texts = [b"A dog runs.", b"A sentence of some more words, which is longer."]
+        texts += [b"word " * (places // 2) for places in PLACES[1:3]] if self.xla else []
+        sentences = [np.array([text], object) for text in texts]
+        ids = [np.array([[2, 1]], "int32"), np.array([[2, 4, 5, 3, 1]], "int32")]
         return [
-            ("serving_default", {"sentence": text}),
-            ("score", {"source": text, "target": text}),
-            ("encode", {"source": source}),
-            ("step", {"token": np.zeros(1, "int32"), **read}),
+            *(("serving_default", {"sentence": sentence}) for sentence in sentences),
+            *(("score", {"source": one, "target": other}) for one, other in zip(sentences, sentences, strict=True)),
+            *step_examples(self.functions["encode"], ids),
         ]
+
+
+def _to_end(ids: tf.Tensor) -> tf.Tensor:
+    """Ids with nothing after the first end, where a server that joins requests puts anything."""
+    ends = tf.cast(tf.equal(ids, END), tf.int32)
+    return tf.where(tf.cumsum(ends, axis=1, exclusive=True) > 0, 0, ids)
 
 
 def _serving_default(translator: Translator, search: Search) -> Any:

@@ -4,13 +4,11 @@ import json
 import math
 import random
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 
-import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data import text as windowed
@@ -22,7 +20,7 @@ from rnnapps.files import read_text, write_whole
 from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
 from rnnapps.sampler import Sampler, Sampling
-from rnnapps.serving.export import write_saved_model
+from rnnapps.serving.export import export_servables
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.text_model import TextModel
 from rnnapps.serving.tokenization import TextCodec
@@ -273,20 +271,16 @@ def _show_neurons(path: Path, chosen: tuple[int, ...], sampler: Sampler, prompt:
 
 
 def export(options: Export) -> Path:
-    """Writes the run's model as a SavedModel; prints and returns its folder."""
+    """Writes the run's model as a SavedModel; prints and returns its folder; prints that of the XLA form too."""
     run = Run(options.run)
     config, corpus, model = run.load_config(Config), run.load_corpus(), run.load_model()
-    endpoints = TextEndpoints(model, TextCodec(corpus.vocabulary))
+    codec = TextCodec(corpus.vocabulary)
     manifest = {
-        "task": "text_generation",
-        "config": {name: value for name, value in configs.to_dict(config).items() if name not in _LOCAL},
+        **run.manifest("text_generation", config, _LOCAL),
         "data": {"learnt": _learnt(config), **{split: corpus.tokens_in(split) for split in corpus.splits}},
         "vocabulary": corpus.vocabulary.to_dict(),
-        "seed": config.seed,
-        "figures": run.load_figures(),
-        "versions": {"rnnapps": rnnapps.__version__, "tensorflow": version("tensorflow"), "keras": keras.__version__},
     }
     name = options.name or Path(_learnt(config)).stem
-    path = write_saved_model(endpoints, options.output, name, manifest, endpoints.warmup())
-    print(path)
-    return path
+    paths = export_servables(lambda xla: TextEndpoints(model, codec, xla), options.output, name, manifest, options.xla)
+    print(*paths, sep="\n")
+    return paths[0]

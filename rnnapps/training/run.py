@@ -5,13 +5,15 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+import rnnapps
 from rnnapps import config as configs
 from rnnapps.data.corpus import Corpus
 from rnnapps.errors import RunError, UsageError
@@ -127,6 +129,23 @@ class Run:
             UsageError: The folder is no run.
         """
         return configs.load(cls, self.folder / "config.json")
+
+    def manifest(self, task: str, config: Any, local: Collection[str]) -> dict[str, Any]:
+        """What the manifest of an export says of any run.
+
+        Args:
+            task: The task's name.
+            config: The run's options.
+            local: Names of options that say nothing on another machine.
+        """
+        versions = {"tensorflow": version("tensorflow"), "keras": keras.__version__}
+        return {
+            "task": task,
+            "config": {name: value for name, value in configs.to_dict(config).items() if name not in local},
+            "seed": config.seed,
+            "figures": self.load_figures(),
+            "versions": {"rnnapps": rnnapps.__version__, **versions},
+        }
 
     def check_resumable(self, config: Any, fixed: Sequence[str]) -> None:
         """Raises UsageError where a config to go on with differs from the run's in one of the options `fixed`."""

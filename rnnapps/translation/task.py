@@ -2,20 +2,18 @@
 
 import functools
 import math
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 
-import rnnapps
 from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data import pairs
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.decoding import Search
-from rnnapps.serving.export import write_saved_model
+from rnnapps.serving.export import export_servables
 from rnnapps.serving.translation_endpoints import TranslationEndpoints
 from rnnapps.serving.translation_model import TranslationModel
 from rnnapps.training.console import Console
@@ -169,28 +167,27 @@ def predict(options: Predict) -> list[list[str]]:
 
 
 def export(options: Export) -> Path:
-    """Writes the run's model as a SavedModel; prints and returns its folder."""
+    """Writes the run's model as a SavedModel; prints and returns its folder; prints that of the XLA form too."""
     run = Run(options.run, DATA)
     config, model = run.load_config(Config), run.load_model()
     corpus, vocabularies = PairCorpus.open(run.data_path), load_vocabularies(run.data_path)
     source = SentenceCodec(vocabularies[0])
     target = source if config.joint else SentenceCodec(vocabularies[1])
     search = answers.search(options, config.max_length)
-    endpoints = TranslationEndpoints(model, source, target, search)
     manifest = {
-        "task": "translation",
-        "config": {name: value for name, value in configs.to_dict(config).items() if name not in _LOCAL},
+        **run.manifest("translation", config, _LOCAL),
         "data": {"learnt": learnt(config), **{part: corpus.pairs_in(part) for part in ("train", "validation", "test")}},
         "languages": list(config.languages),
         "search": configs.to_dict(search),
         "max_length": config.max_length,
         "source_vocabulary": vocabularies[0].to_dict(),
         "target_vocabulary": None if config.joint else vocabularies[1].to_dict(),
-        "seed": config.seed,
-        "figures": run.load_figures(),
-        "versions": {"rnnapps": rnnapps.__version__, "tensorflow": version("tensorflow"), "keras": keras.__version__},
     }  # fmt: skip
     name = options.name or Path(learnt(config)).stem
-    path = write_saved_model(endpoints, options.output, name, manifest, endpoints.warmup())
-    print(path)
-    return path
+
+    def make(xla: bool) -> TranslationEndpoints:
+        return TranslationEndpoints(model, source, target, search, xla)
+
+    paths = export_servables(make, options.output, name, manifest, options.xla)
+    print(*paths, sep="\n")
+    return paths[0]

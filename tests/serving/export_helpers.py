@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from rnnapps.serving.servable import Servable
+
 
 def own_answers(endpoints, requests):
     """The answers of the functions that were exported, before they were."""
@@ -29,15 +31,13 @@ def assert_same(answers, expected):
                 np.testing.assert_allclose(answer[name], value, rtol=1e-6, atol=1e-6)
 
 
-class Served(tf.Module):
-    """One endpoint of any function."""
+class Served(Servable):
+    """One endpoint of any function, with the requests that it is to be tried with."""
 
-    def __init__(self, function, *signature):
-        super().__init__()
-        self.function = tf.function(function, input_signature=signature)
+    def __init__(self, function, *signature, requests=None, xla=False):
+        super().__init__("served", [], xla)
+        self.functions = {"serving_default": tf.function(function, input_signature=signature)}
+        self.requests = [("serving_default", {"x": np.ones((1, 2), np.float32)})] if requests is None else requests
 
-    def endpoints(self):
-        return {"serving_default": self.function}
-
-    def units(self):
-        return {}
+    def examples(self):
+        return self.requests

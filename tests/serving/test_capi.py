@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names of th
 
 
 def test_same_answers(endpoints, requests, tmp_path):
-    path = write_saved_model(endpoints, tmp_path, "tiny", {}, requests[3:4])
+    path = write_saved_model(endpoints, tmp_path, "tiny", {})
     assert_same(run_in_c_api(path, requests), own_answers(endpoints, requests))
 
 
@@ -37,7 +37,7 @@ def test_every_type_and_any_bytes_come_back(tmp_path):
     }
     specs = [tf.TensorSpec([None, *v.shape[1:]], tf.as_dtype(v.dtype), name) for name, v in values.items()]
     served = Served(lambda *tensors: {s.name: tf.identity(t) for s, t in zip(specs, tensors, strict=True)}, *specs)
-    tf.saved_model.save(served, str(tmp_path), signatures={"same": served.function})
+    tf.saved_model.save(served, str(tmp_path), signatures={"same": served.functions["serving_default"]})
     (answer,) = run_in_c_api(tmp_path, [("same", values)])
     assert list(answer) == sorted(values)
     for name, value in values.items():
@@ -48,7 +48,7 @@ def test_every_type_and_any_bytes_come_back(tmp_path):
 def test_xla_is_off_as_in_the_server(tmp_path):
     spec = tf.TensorSpec((None,), tf.float32, "x")
     served = Served(lambda x: {"y": tf.function(tf.sin, jit_compile=True)(x)}, spec)
-    tf.saved_model.save(served, str(tmp_path), signatures={"sine": served.function})
+    tf.saved_model.save(served, str(tmp_path), signatures={"sine": served.functions["serving_default"]})
     with pytest.raises(RunError, match="XLA"):
         run_in_c_api(tmp_path, [("sine", {"x": np.zeros(2, np.float32)})])
 
@@ -58,7 +58,7 @@ def test_errors_are_one_sentence(tmp_path):
         run_in_c_api(tmp_path / "nowhere", [])
     spec = tf.TensorSpec((None,), tf.float32, "x")
     served = Served(lambda x: {"y": tf.reshape(x, (-1, 2))}, spec)
-    tf.saved_model.save(served, str(tmp_path), signatures={"pairs": served.function})
+    tf.saved_model.save(served, str(tmp_path), signatures={"pairs": served.functions["serving_default"]})
     for request, message in (
         (("nope", {}), "no signature 'nope', only .*pairs"),
         (("pairs", {"z": [1.0]}), r"pairs takes \['x'\], not \['z'\]"),
@@ -72,7 +72,7 @@ def test_errors_are_one_sentence(tmp_path):
 def test_command_prints_json_and_imports_no_tensorflow(tmp_path):
     spec = tf.TensorSpec((None,), tf.string, "x")
     served = Served(lambda x: {"y": tf.strings.upper(x, encoding="utf-8")}, spec)
-    tf.saved_model.save(served, str(tmp_path), signatures={"up": served.function})
+    tf.saved_model.save(served, str(tmp_path), signatures={"up": served.functions["serving_default"]})
     asked = tmp_path / "requests.json"
     asked.write_text(json.dumps([{"signature": "up", "inputs": {"x": ["é", {"b64": "Yg=="}]}}]))
     code = (

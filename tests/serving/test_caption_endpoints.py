@@ -54,7 +54,7 @@ def writer(model):
 def exported(model, tmp_path_factory, one_step_a_turn):
     endpoints = CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH)
     manifest = {"task": "captioning", "vocabulary": WORDS.to_dict(), "grid": [4, 4], "max_length": 7}
-    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "few", manifest, endpoints.warmup())
+    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "few", manifest)
     return path, endpoints
 
 

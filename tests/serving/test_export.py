@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def exported(endpoints, requests, tmp_path_factory):
+def exported(endpoints, tmp_path_factory):
     output = tmp_path_factory.mktemp("saved_models")
-    return write_saved_model(endpoints, output, "tiny", {"seed": 4, "config": {"units": 9}}, requests)
+    return write_saved_model(endpoints, output, "tiny", {"seed": 4, "config": {"units": 9}})
 
 
 ELSEWHERE = (
@@ -104,7 +104,7 @@ def fields(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def test_warmup_file_replays(exported, endpoints, requests):
+def test_warmup_file_replays(exported, endpoints):
     signatures = tf.saved_model.load(str(exported)).signatures
     path = exported / "assets.extra" / "tf_serving_warmup_requests"
     answers = []
@@ -122,7 +122,7 @@ def test_warmup_file_replays(exported, endpoints, requests):
             inputs[parts[1].decode()] = tf.io.parse_tensor(parts[2], _dtype(parts[2]))
         answer = signatures[named[3].decode()](**inputs)
         answers.append({name: value.numpy() for name, value in answer.items()})
-    assert_same(answers, own_answers(endpoints, requests))
+    assert_same(answers, own_answers(endpoints, endpoints.warmup()))
 
 
 def _dtype(tensor: bytes) -> tf.DType:
@@ -135,15 +135,16 @@ def test_nothing_of_this_machine_is_in_the_files(exported):
         assert path in ("/", "") or path.encode() + b"/" not in text
 
 
-def test_versions_count_up_and_other_names_do_not_matter(endpoints, requests, tmp_path):
+def test_versions_count_up_and_other_names_do_not_matter(tmp_path):
     for entry in ("7", "latest", ".tmp-old", "0009x"):
         (tmp_path / "tiny" / entry).mkdir(parents=True)
-    path = write_saved_model(endpoints, tmp_path, "tiny", {}, requests[3:4])
+    path = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "tiny", {})
     assert path == tmp_path / "tiny" / "8"
     assert sorted(os.listdir(path)) == [
-        *("assets", "assets.extra", "fingerprint.pb", "manifest.json", "saved_model.pb", "variables")
+        *("assets", "assets.extra", "batching_params.pbtxt", "fingerprint.pb", "manifest.json", "saved_model.pb"),
+        "variables",
     ]
-    assert sorted(os.listdir(tmp_path / "tiny")) == [".tmp-old", "0009x", "7", "8", "latest"]
+    assert sorted(os.listdir(tmp_path / "tiny")) == [".tmp-old", "0009x", "7", "8", "MODEL_CARD.md", "client", "latest"]
     assert path.stat().st_mode & 0o777 == 0o755
 
 
@@ -157,7 +158,7 @@ def test_a_custom_gradient_inside_a_loop_is_no_obstacle(tmp_path):
     def twice(x):
         return {"y": tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, running(y)), (0, x))[1]}
 
-    path = write_saved_model(Served(twice, ROWS), tmp_path, "loop", {}, WARMUP)
+    path = write_saved_model(Served(twice, ROWS), tmp_path, "loop", {})
     answer = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.ones((1, 2)))
     assert answer["y"].numpy().tolist() == [[16.0, 16.0]]
 
@@ -179,7 +180,6 @@ def test_two_exports_at_once_get_two_versions(tmp_path):
 
 
 ROWS = tf.TensorSpec((None, 2), tf.float32, "x")
-WARMUP = [("serving_default", {"x": np.ones((3, 2), np.float32)})]
 
 
 def printing(x):
@@ -191,7 +191,7 @@ BAD = {
     "scalar input": (Served(lambda x: {"y": x}, tf.TensorSpec((), tf.float32, "x")), r"'x' in the inputs .* \[\]"),
     "fixed rows": (Served(lambda x: {"y": x}, tf.TensorSpec((3, 2), tf.float32, "x")), r"\[3, 2\]"),
     "scalar output": (Served(lambda x: {"y": tf.reduce_sum(x)}, ROWS), "'y' in the outputs"),
-    "rows lost": (Served(lambda x: {"y": x[1:]}, ROWS), "2 rows"),
+    "rows lost": (Served(lambda x: {"y": x[1:]}, ROWS), "0 rows for 1"),
     "print": (Served(printing, ROWS), "PrintV2"),
     "python": (
         Served(lambda x: {"y": tf.ensure_shape(tf.numpy_function(np.sin, [x], tf.float32), (None, 2))}, ROWS),
@@ -199,7 +199,7 @@ BAD = {
     ),
     "file": (Served(lambda x: {"y": x + tf.strings.to_number(tf.io.read_file("/nowhere"))}, ROWS), "ReadFile"),
     "xla": (Served(lambda x: {"y": tf.function(tf.sin, jit_compile=True)(x)}, ROWS), "XLA must compile"),
-    "failing": (Served(lambda x: {"y": tf.ensure_shape(tf.reshape(x, (-1, 4)), (None, 4))}, ROWS), "warm-up request"),
+    "failing": (Served(lambda x: {"y": tf.ensure_shape(tf.reshape(x, (-1, 4)), (None, 4))}, ROWS), "a request for"),
 }
 
 
@@ -207,23 +207,24 @@ BAD = {
 def test_a_bad_export_leaves_nothing(name, tmp_path):
     served, message = BAD[name]
     with pytest.raises(RunError, match=message):
-        write_saved_model(served, tmp_path, "bad", {}, WARMUP)
-    assert os.listdir(tmp_path / "bad") == []
-    good = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "bad", {}, WARMUP)
+        write_saved_model(served, tmp_path, "bad", {})
+    assert os.listdir(tmp_path / "bad") == [] and not (tmp_path / "models.config").exists()
+    good = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "bad", {})
     assert good.name == "1"
 
 
 def test_wrong_requests_and_names(tmp_path):
-    good = Served(lambda x: {"y": x}, ROWS)
-    for warmup, message in ([], "0"), ([("nope", {})], "'nope'"), ([("serving_default", {"z": [1.0]})], "fails"):
+    wrong = {"wants 1 to": [], "'nope'": [("nope", {})], "wanted .'x'": [("serving_default", {"z": [1.0]})]}
+    for message, requests in wrong.items():
         with pytest.raises(RunError, match=message):
-            write_saved_model(good, tmp_path, "name", {}, warmup)
+            write_saved_model(Served(lambda x: {"y": x}, ROWS, requests=requests), tmp_path, "name", {})
+    good = Served(lambda x: {"y": x}, ROWS)
     for name in ("", "a/b", "..", ".hidden"):
         with pytest.raises(RunError, match="folder name"):
-            write_saved_model(good, tmp_path, name, {}, WARMUP)
+            write_saved_model(good, tmp_path, name, {})
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
-        write_saved_model(good, tmp_path, "file", {}, WARMUP)
+        write_saved_model(good, tmp_path, "file", {})
 
 
 KILLED = """
@@ -235,9 +236,8 @@ from pathlib import Path
 from rnnapps.serving import export
 # Dies after the last file is written, before the folder gets its name.
 export._publish = lambda draft, home: os.kill(os.getpid(), signal.SIGKILL)
-served = Served(lambda x: {"y": x}, tf.TensorSpec((None,), tf.float32, "x"))
-warmup = [("serving_default", {"x": np.ones(3, np.float32)})]
-export.write_saved_model(served, Path(sys.argv[1]), "killed", {}, warmup)
+served = Served(lambda x: {"y": x}, tf.TensorSpec((None, 2), tf.float32, "x"))
+export.write_saved_model(served, Path(sys.argv[1]), "killed", {})
 """
 
 
@@ -247,5 +247,5 @@ def test_a_killed_export_leaves_only_a_hidden_folder(tmp_path):
     assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
     (left,) = os.listdir(tmp_path / "killed")
     assert left.startswith(".tmp-") and (tmp_path / "killed" / left / "manifest.json").exists()
-    path = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "killed", {}, WARMUP)
+    path = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "killed", {})
     assert path.name == "1"

@@ -39,7 +39,7 @@ def request(rows=3, seed=0):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
 def test_every_endpoint_answers_the_same_in_the_c_api(tmp_path):
     endpoints = made(offsets=np.linspace(-0.1, 0.1, 4 * 2 * len(LEVELS), dtype="float32").reshape(4, 2, len(LEVELS)))
-    path = write_saved_model(endpoints, tmp_path, "tiny", {}, endpoints.warmup())
+    path = write_saved_model(endpoints, tmp_path, "tiny", {})
     x = request()
     rest = {name: value for name, value in x.items() if name != "history"}
     asked = [
@@ -101,7 +101,7 @@ def test_classes_answer_the_same_in_the_c_api(tmp_path):
     past = np.stack([rng.normal(size=(4, 6)), rng.integers(0, 3, (4, 6))], -1).astype("float32")
     past[0, :3] = np.nan
     x = {"past": past, "static": rng.normal(size=(4, 1)).astype("float32")}
-    path = write_saved_model(endpoints, tmp_path, "tiny", {}, endpoints.warmup())
+    path = write_saved_model(endpoints, tmp_path, "tiny", {})
     (answer,) = run_in_c_api(path, [("serving_default", x)])
     wanted = as_arrays(endpoints.endpoints()["serving_default"])(x)
     assert answer["class"].tolist() == wanted["class"].tolist() and len(set(wanted["class"])) > 1

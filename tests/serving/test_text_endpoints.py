@@ -16,8 +16,9 @@ def ask(endpoints, prompts, num_chars, temperature=1.0, seeds=None):
     seeds = list(range(batch)) if seeds is None else seeds
     counts = num_chars if isinstance(num_chars, list) else [num_chars] * batch
     heat = tf.fill((batch,), temperature)
-    texts = endpoints.serving_default(tf.constant(prompts), tf.constant(counts), heat, tf.constant(seeds))["text"]
-    return [text.decode() for text in texts.numpy()]
+    write = endpoints.functions["serving_default"]
+    answer = write(tf.constant(prompts), tf.constant(counts), heat, tf.constant(seeds))
+    return [text.decode() for text in answer["text"].numpy()]
 
 
 PROMPTS = ["abc é", "", "中 bad ?" * 9]
@@ -77,7 +78,7 @@ def costs_by_hand(model, vocabulary, text):
 @pytest.mark.parametrize("window", [1, 7, 256])
 def test_score_is_the_log_softmax_of_every_token(endpoints, model, vocabulary, monkeypatch, window):
     monkeypatch.setattr(text_endpoints, "WINDOW", window)
-    score = text_endpoints.TextEndpoints(model, endpoints.codec).score
+    score = text_endpoints.TextEndpoints(model, endpoints.codec).functions["score"]
     texts = ["abc é. bad", "", "x", "中\n" * 30, "f" * 21]
     answer = score(tf.constant(texts))
     assert answer["num_chars"].numpy().tolist() == [10, 0, 1, 60, 21]
@@ -89,10 +90,10 @@ def test_score_is_the_log_softmax_of_every_token(endpoints, model, vocabulary, m
 
 def test_score_of_a_long_text_adds_up(endpoints, model, vocabulary):
     text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 20_000))
-    answer = endpoints.score(tf.constant([text, ""]))
+    answer = endpoints.functions["score"](tf.constant([text, ""]))
     np.testing.assert_allclose(answer["nats_per_char"][0], costs_by_hand(model, vocabulary, text).mean(), rtol=2e-7)
     assert answer["num_chars"].numpy().tolist() == [20_000, 0]
-    only_empty = endpoints.score(tf.constant(["", ""]))
+    only_empty = endpoints.functions["score"](tf.constant(["", ""]))
     assert only_empty["nats_per_char"].numpy().tolist() == [0, 0] == only_empty["num_chars"].numpy().tolist()
 
 
@@ -101,7 +102,7 @@ def test_chain_of_steps_is_the_whole_sequence(endpoints, model):
     whole = whole_sequence(model, tokens)
     states = decoding.zero_states(model, 3)
     for i in range(12):
-        answer = endpoints.step(tokens[:, i], states)
+        answer = endpoints.functions["step"](tokens[:, i], states)
         np.testing.assert_allclose(answer["logits"], whole["logits"][:, i], rtol=1e-5, atol=1e-5)
         states = {name: answer[name] for name in states}
     for name, state in states.items():

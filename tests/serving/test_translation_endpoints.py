@@ -53,7 +53,7 @@ def exported(model, tmp_path_factory, one_step_a_turn):
         "target_vocabulary": TARGET.to_dict(),
         "max_length": SEARCH.max_length,
     }
-    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "words", manifest, endpoints.warmup())
+    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "words", manifest)
     return path, endpoints
 
 

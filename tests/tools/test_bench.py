@@ -194,10 +194,9 @@ def test_generate_reads_an_exported_model(run, monkeypatch, networks, tmp_path_f
     from rnnapps.serving.tokenization import TextCodec
 
     network, vocabulary = networks("embedding"), Vocabulary("char", "abcdefgh")
-    warmup = [("score", {"text": np.array([b"abc"])})]
     path = write_saved_model(
         TextEndpoints(network, TextCodec(vocabulary)), tmp_path_factory.mktemp("models"), "small",
-        {"task": "text_generation", "vocabulary": vocabulary.to_dict()}, warmup,
+        {"task": "text_generation", "vocabulary": vocabulary.to_dict()},
     )  # fmt: skip
     model, weights, described = bench._saved_model(path)
     assert described.endswith("small/1, 2 x 6, vocabulary of 9")

@@ -1,0 +1,87 @@
+"""What TensorFlow Serving's own flags ask for: which models there are, how requests are joined, what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnapps.files import write_whole
+from rnnapps.serving.saved_model import versions
+
+BATCHING = "batching_params.pbtxt"
+_PADDING = "pad_variable_length_inputs: true"
+# Where the docker image has its models.
+_MODELS = "/models"
+_QUEUE = 100  # batches that may wait; what comes then is refused
+_WAIT = 2_000  # microseconds that a batch waits for more requests
+
+_MONITORING = """prometheus_config {
+  enable: true
+  path: "/monitoring/prometheus/metrics"
+}
+"""
+
+
+def write_batching(path: Path, sizes: Sequence[int], endpoints: Mapping[str, Any], takes_padding: bool) -> None:
+    """Writes `batching_params.pbtxt`, read with `--enable_batching --enable_per_model_batching_parameters`.
+
+    Where an input has an axis of any length, requests of different lengths are joined only if the shorter ones can be
+    filled up: the server does it with their first element. A model that does not take this gets no such file, and a
+    server does not join its requests.
+
+    Args:
+        path: Folder of the SavedModel.
+        sizes: Rows of a batch; what falls between is filled up.
+        endpoints: As in the manifest.
+        takes_padding: Whether a shorter row may be filled up.
+    """
+    inputs = [spec for endpoint in endpoints.values() for spec in endpoint["inputs"].values()]
+    free = any(None in spec["shape"][1:] for spec in inputs)
+    if free and not takes_padding:
+        return
+    lines = [
+        f"max_batch_size {{ value: {sizes[-1]} }}",
+        f"batch_timeout_micros {{ value: {_WAIT} }}",
+        f"max_enqueued_batches {{ value: {_QUEUE} }}",
+        "num_batch_threads { value: 2 }",
+        *(f"allowed_batch_sizes: {size}" for size in sizes),
+        *([_PADDING] if free else []),
+    ]
+    (path / BATCHING).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def pads(path: Path) -> bool:
+    """Whether a server that joins requests to a SavedModel fills up shorter ones."""
+    file = path / BATCHING
+    return file.is_file() and _PADDING in file.read_text(encoding="utf-8", errors="replace")
+
+
+def write_server_files(models: Path) -> None:
+    """Writes `models.config` and `monitoring.config` for all models in a folder, each at its highest version.
+
+    A server started with `--model_config_file` and `--allow_version_labels_for_unavailable_models=true` then knows each
+    by its label "stable" too.
+
+    Raises:
+        RunError: They cannot be written.
+    """
+    names = sorted(folder.name for folder in models.glob("[!.]*") if versions(folder))
+    entries = "".join(_entry(name, versions(models / name)[-1]) for name in names)
+    _write(models / "models.config", f"model_config_list {{\n{entries}}}\n")
+    _write(models / "monitoring.config", _MONITORING)
+
+
+def _entry(name: str, version: int) -> str:
+    return f"""  config {{
+    name: "{name}"
+    base_path: "{_MODELS}/{name}"
+    model_platform: "tensorflow"
+    model_version_policy {{ specific {{ versions: {version} }} }}
+    version_labels {{ key: "stable" value: {version} }}
+  }}
+"""
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))

@@ -1,0 +1,286 @@
+"""Tries a SavedModel as a server would use it, in TensorFlow's C++ runtime and beside TensorFlow in Python.
+
+The requests are those of its warm-up file. Each is asked alone, and all of an endpoint together in one batch, padded as
+the server pads them; the answers in C++, in Python, alone, together and a second time have to be the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rnnapps.errors import RunError
+from rnnapps.serving import scan, server_files, warmup
+from rnnapps.serving.capi import run_in_c_api
+from rnnapps.serving.saved_model import Endpoint, describe, is_xla, load_endpoints, servables
+
+Answer = dict[str, np.ndarray]
+Request = tuple[str, dict[str, np.ndarray]]
+
+# Other shapes of a product are summed in another order; compiled code also has other exponentials.
+_TOLERANCE, _XLA_TOLERANCE = 1e-4, 5e-3
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found.
+
+    Attributes:
+        name: What was checked.
+        passed: Whether all was well; None where it was not tried.
+        detail: A sentence about it.
+        seconds: What it took.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+    seconds: float
+
+
+class Verification:
+    """The checks of one SavedModel, each of which needs those before it.
+
+    Args:
+        path: Its folder, `NAME/VERSION`.
+        xla: Whether it is for a server with XLA switched on. Default: what its manifest says.
+    """
+
+    def __init__(self, path: Path, xla: bool | None = None):
+        self.path = path
+        self.xla = is_xla(path) if xla is None else xla
+        self.tolerance = _XLA_TOLERANCE if self.xla else _TOLERANCE
+        self.requests: list[Request] = []
+        self.endpoints: dict[str, Endpoint] = {}
+
+    def run(self) -> list[Check]:
+        """Checks one thing after the other; after one that fails, the rest is not tried."""
+        found: list[Check] = []
+        for name, check in self._checks():
+            started = time.monotonic()
+            if found and not found[-1].passed:
+                found.append(Check(name, None, "not tried", 0.0))
+                continue
+            try:
+                passed, detail = True, check()
+            except RunError as error:
+                passed, detail = False, str(error)
+            found.append(Check(name, passed, detail, time.monotonic() - started))
+        return found
+
+    def _checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield "files", self._files
+        yield "operations", self._operations
+        yield "rows first", self._rows_first
+        yield "warm-up", self._warmup
+        yield "C++ = Python", self._same_in_cpp
+        yield "together = alone", self._same_together
+        yield "twice = once", self._same_twice
+
+    def _files(self) -> str:
+        scan.check_files(self.path)
+        size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return f"{size / 1e6:.1f} MB, all inside the folder"
+
+    def _operations(self) -> str:
+        scan.check_operations(self.path, self.xla)
+        return "none that a server cannot run" + ("" if self.xla else ", none that wants XLA")
+
+    def _rows_first(self) -> str:
+        self.endpoints = load_endpoints(self.path)
+        for key, endpoint in self.endpoints.items():
+            check_rows_first(key, describe(endpoint.function))
+        return ", ".join(self.endpoints)
+
+    def _warmup(self) -> str:
+        logged = warmup.read(self.path)
+        for one in logged:
+            self._check_request(one.endpoint, one.inputs)
+        missing = sorted(set(self.endpoints) - {one.endpoint for one in logged})
+        if missing:
+            raise RunError(f"{self.path / warmup.FILE} asks nothing of {', '.join(missing)}: wanted all endpoints")
+        self.requests = [(one.endpoint, one.inputs) for one in logged]
+        return f"{len(logged)} requests, each fits its endpoint"
+
+    def _check_request(self, key: str, inputs: Answer) -> None:
+        if key not in self.endpoints:
+            raise RunError(f"a warm-up request asks for endpoint {key!r}: wanted one of {', '.join(self.endpoints)}")
+        (wanted,) = self.endpoints[key].input_signature
+        if set(inputs) != set(wanted):
+            raise RunError(f"a warm-up request for {key!r} has {sorted(inputs)}: wanted {sorted(wanted)}")
+
+    def _same_in_cpp(self) -> str:
+        """Each request alone, all of an endpoint together, and once more: in two processes."""
+        asked = [*self.requests, *(request for _, request in self._together())]
+        self.answers = [self._ask(key, inputs) for key, inputs in asked]
+        timeout = 600
+        self.in_cpp = run_in_c_api(self.path, [*asked, *asked], timeout, self.xla)
+        for (key, inputs), ours, theirs in zip(asked, self.answers, self.in_cpp, strict=False):
+            self._check_same(f"{key!r} in C++", inputs, theirs, ours)
+        rows = sorted({_rows(inputs) for _, inputs in asked})
+        return f"{len(asked)} requests of {' or '.join(map(str, rows))} rows, XLA {'on' if self.xla else 'off'}"
+
+    def _same_together(self) -> str:
+        """What each gets alone is what it gets beside others."""
+        offset = len(self.requests)
+        for i, (members, (key, inputs)) in enumerate(self._together()):
+            joint, first = self.answers[offset + i], 0
+            for member in members:
+                alone = self.answers[member]
+                rows = _rows(self.requests[member][1])
+                own = {name: _cut(value[first : first + rows], alone[name].shape) for name, value in joint.items()}
+                self._check_same(f"{key!r} beside others", inputs, own, alone)
+                first += rows
+        return "padded as the server pads" if server_files.pads(self.path) else "requests of one length"
+
+    def _same_twice(self) -> str:
+        count = len(self.answers)
+        for first, second in zip(self.in_cpp[:count], self.in_cpp[count:], strict=True):
+            self._check_same("the same request, once more,", {}, second, first)
+        return "nothing is kept between requests"
+
+    def _together(self) -> list[tuple[list[int], Request]]:
+        """For each endpoint the places of its requests of one row, and the request that they are together."""
+        found = []
+        for key in self.endpoints:
+            members = [i for i, (name, inputs) in enumerate(self.requests) if name == key and _rows(inputs) == 1]
+            if not server_files.pads(self.path):
+                members = _alike(members, [inputs for _, inputs in self.requests])
+            if members:
+                # Three rows, of fewer requests too: those of a later one and of the first.
+                members = (members[:3] * 3)[:3]
+                names = self.requests[members[0]][1]
+                joint = {name: _padded([self.requests[i][1][name] for i in members]) for name in names}
+                found.append((members, (key, joint)))
+        return found
+
+    def _ask(self, key: str, inputs: Answer) -> Answer:
+        try:
+            answer = self.endpoints[key]({name: tf.convert_to_tensor(value) for name, value in inputs.items()})
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            raise RunError(f"a request for endpoint {key!r} fails: {str(error).partition(chr(10))[0]}") from error
+        for name, value in answer.items():
+            if value.shape[0] != _rows(inputs):
+                raise RunError(f"output {name!r} of endpoint {key!r} has {len(value)} rows for {_rows(inputs)}")
+        return {name: value.numpy() for name, value in answer.items()}
+
+    def _check_same(self, what: str, inputs: Answer, found: Answer, wanted: Answer) -> None:
+        for name, value in wanted.items():
+            if not _same(found[name], value, self.tolerance):
+                raise RunError(f"output {name!r} of {what} is {_short(found[name])}: wanted {_short(value)}")
+
+
+def check_rows_first(key: str, endpoint: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Checks that an endpoint has one row for each request in the first axis of each input and output.
+
+    A server joins the requests of several clients there, and cuts the outputs again.
+
+    Args:
+        key: Its name.
+        endpoint: As `saved_model.describe` gives it.
+
+    Raises:
+        RunError: An input or output has no such axis.
+    """
+    for side, tensors in endpoint.items():
+        for name, spec in tensors.items():
+            if not spec["shape"] or spec["shape"][0] is not None:
+                raise RunError(f"{name!r} in the {side} of {key!r} has the shape {spec['shape']}: wanted [None, ...]")
+
+
+def verify(path: str | os.PathLike[str], xla: bool | None = None) -> list[Check]:
+    """Tries a SavedModel as a server would use it.
+
+    Args:
+        path: Its folder, `NAME/VERSION`.
+        xla: Whether it is for a server with XLA switched on. Default: what its manifest says.
+
+    Returns:
+        What was checked, in order; after a check that fails the rest is not tried.
+    """
+    return Verification(Path(path), xla).run()
+
+
+def first_failure(checks: Sequence[Check]) -> Check | None:
+    """The check that failed, if one did."""
+    return next((check for check in checks if check.passed is False), None)
+
+
+def table(checks: Sequence[Check]) -> str:
+    """The checks as lines of text."""
+    words = {True: "passed", False: "FAILED", None: "-"}
+    width = max(len(check.name) for check in checks)
+    lines = [f"{one.name:{width}}  {words[one.passed]:6}  {one.seconds:6.1f} s  {one.detail}" for one in checks]
+    return "\n".join(lines)
+
+
+def _rows(inputs: Answer) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays under each other; a shorter one is filled up with its own first element, as the server does it."""
+    shape = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
+
+    def filled(array: np.ndarray) -> np.ndarray:
+        if array.shape[1:] == shape:
+            return array
+        full = np.full((len(array), *shape), array.flat[0] if array.size else array.dtype.type(), array.dtype)
+        full[tuple(map(slice, array.shape))] = array
+        return full
+
+    return np.concatenate([filled(array) for array in arrays])
+
+
+def _alike(members: Sequence[int], requests: Sequence[Answer]) -> list[int]:
+    """Those that have the shapes of the last one."""
+    shapes = {i: [value.shape for value in requests[i].values()] for i in members}
+    return [i for i in members if shapes[i] == shapes[members[-1]]]
+
+
+def _cut(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    return array[tuple(itertools.chain([slice(None)], map(slice, shape[1:])))]
+
+
+def _same(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return False
+    if wanted.dtype.kind in "Ob":
+        return bool((found == wanted).all())
+    return bool(np.allclose(found.astype(np.float64), wanted.astype(np.float64), tolerance, tolerance, equal_nan=True))
+
+
+def _short(array: np.ndarray) -> str:
+    flat = array.reshape(-1)[:3].tolist()
+    return f"{array.dtype.name} {list(array.shape)} {flat}"
+
+
+def main(options: Any) -> None:
+    """`python -m rnnapps verify PATH`: prints the checks of each version in a folder.
+
+    Raises:
+        UsageError: There is no SavedModel there.
+        RunError: A check failed.
+    """
+    failed = []
+    for path in servables(options.path):
+        checks = verify(path)
+        failed += [path] if first_failure(checks) else []
+        if options.json:
+            print(json.dumps({"path": os.fspath(path), "checks": [vars(check) for check in checks]}))
+        else:
+            print(f"{path}\n{table(checks)}\n", flush=True)
+    if failed:
+        raise RunError(f"{', '.join(map(str, failed))} failed: a server may not answer as Python does")
+    if not options.json:
+        print("all checks passed", file=sys.stderr)
