@@ -98,7 +98,7 @@ class Translator:
         ids = tf.concat([ids[:, :MAX_SOURCE], tf.fill(one, END)], 1)
         pieces = tf.concat([pieces[:, :MAX_SOURCE], tf.fill(one, "")], 1)
         # One place at least, also where there is no sentence: no maximum is over nothing.
-        width = tf.reduce_max(tf.concat([ids.row_lengths(), [1]], 0))
+        width = tf.cast(tf.reduce_max(tf.concat([ids.row_lengths(), [1]], 0)), tf.int32)
         room = bucket(width, PLACES, PLACES[-1]) if self._is_compiled else width
-        pieces = pieces.to_tensor(default_value="", shape=tf.stack([ids.nrows(), width]))
-        return ids.to_tensor(shape=tf.stack([ids.nrows(), room])), pieces
+        pieces = pieces.to_tensor(default_value="", shape=(tf.shape(sentences)[0], width))
+        return ids.to_tensor(shape=(tf.shape(sentences)[0], room)), pieces
