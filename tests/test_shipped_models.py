@@ -1,5 +1,6 @@
 """The models that come with a checkout: they answer, and are what their manifest says."""
 
+import hashlib
 import json
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from rnnapps.forecasting.config import Predict as ForecastOptions
 from rnnapps.forecasting.task import predict as forecast
 from rnnapps.serving.capi import run_in_c_api
 from rnnapps.serving.text_model import TextModel
+from rnnapps.serving.verification import first_failure, table, verify
 from rnnapps.text_generation.config import Predict
 from rnnapps.text_generation.task import predict
 from rnnapps.translation.answers import translation_model
@@ -29,6 +31,43 @@ from rnnapps.translation.task import predict as translate
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHAKESPEARE, ETTH1 = SHARED / "text" / "tinyshakespeare.txt", SHARED / "timeseries" / "ett" / "ETTh1.csv"
+
+
+@pytest.mark.rotating
+@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
+def test_every_shipped_model_passes_its_trial(name):
+    checks = verify(shipped_models()[name])
+    assert first_failure(checks) is None, table(checks)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_cards_and_the_servers_files_are_of_the_version_that_is_shipped(name):
+    folder = shipped_models()[name]
+    card = (folder.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    digest = hashlib.sha256((folder / "saved_model.pb").read_bytes()).hexdigest()
+    assert f"Version {folder.name}," in card and digest in card
+    config = (folder.parents[1] / "models.config").read_text(encoding="utf-8")
+    assert f'name: "{name}"' in config and config.count(f'version_labels {{ key: "stable" value: {folder.name} }}')
+    assert '"/' not in card, "a path of some machine"
+
+
+@pytest.mark.parametrize("name", ["etth1", "shakespeare", "multi30k_en_fr"])
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
+def test_what_the_clients_are_told_to_expect_is_what_they_get(name):
+    folder = shipped_models()[name]
+    asked, expected = (
+        json.loads((folder.parent / "client" / f"{file}.json").read_text(encoding="utf-8"))
+        for file in ("request_column", "expected")
+    )
+    (answer,) = run_in_c_api(folder, [(asked["signature_name"], asked["inputs"])])
+    wanted = expected["column"]["outputs"]
+    for key, value in answer.items():
+        of_key = wanted[key] if len(answer) > 1 else wanted
+        if value.dtype == object:
+            assert np.vectorize(bytes.decode)(value).tolist() == of_key
+        else:
+            np.testing.assert_allclose(value, np.array(of_key), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "shakespeare_large"])

@@ -156,3 +156,13 @@ def test_the_model_captions_alike_from_both_sides(model, exported, tmp_path):
     (exported[0] / "manifest.json").write_text('{"task": "captioning"}')
     with pytest.raises(UsageError, match="no usable vocabulary"):
         CaptionModel.from_saved_model(exported[0])
+
+
+@pytest.mark.rotating
+def test_compiled_by_xla_the_captions_are_the_same(model, exported):
+    compiled = CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH, xla=True).functions
+    files = tf.constant(FILES)
+    found, wanted = (functions["serving_default"](files) for functions in (compiled, exported[1].functions))
+    assert found["caption"].numpy().tolist() == wanted["caption"].numpy().tolist()
+    for name in ("score", "attention", "sentinel"):
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)

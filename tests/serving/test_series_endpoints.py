@@ -18,11 +18,11 @@ SHAPE = Shape(6, 4, 2, future=(0, 2), num_series=2, cycles=("day",))
 NAMES = ["shop a", "shop b"]
 
 
-def made(kind="autoregressive", name="normal", shape=SHAPE, offsets=None):
+def made(kind="autoregressive", name="normal", shape=SHAPE, offsets=None, xla=False):
     one = head(name)
     network = forecaster(kind, shape, one.parameters, units=5, segment=2)
     network.get_layer("targets").set_tables([[5.0, 50.0], [6.0, 60.0]], [[1.0, 10.0], [2.0, 20.0]])
-    return SeriesEndpoints(network, one, NAMES, offsets)
+    return SeriesEndpoints(network, one, NAMES, offsets, xla)
 
 
 def request(rows=3, seed=0):
@@ -70,6 +70,23 @@ def test_steps_are_windows_that_move_on(kind):
     np.testing.assert_array_equal(window, values[:, -6:])
     for name, found in answer.items():
         np.testing.assert_allclose(found, wanted[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.rotating
+def test_compiled_by_xla_the_numbers_are_the_same():
+    each = (made(xla=xla).endpoints() for xla in (True, False))
+    compiled, plain = ({name: as_arrays(one) for name, one in endpoints.items()} for endpoints in each)
+    x = request()
+    rest = {name: value for name, value in x.items() if name != "history"}
+    asked = {
+        "serving_default": x,
+        "step": {**rest, "observation": x["history"][:, -1], "window": x["history"]},
+        "paths": {**x, "seed": np.array([4, 5, 6], np.int32)},
+    }
+    for name, inputs in asked.items():
+        found, wanted = compiled[name](inputs), plain[name](inputs)
+        for key, values in wanted.items():
+            np.testing.assert_allclose(found[key], values, rtol=1e-3, atol=1e-3, err_msg=f"{name} {key}")
 
 
 def test_a_row_is_its_own_and_a_strange_series_is_scaled_by_its_window():

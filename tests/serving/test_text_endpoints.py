@@ -107,3 +107,15 @@ def test_chain_of_steps_is_the_whole_sequence(endpoints, model):
         states = {name: answer[name] for name in states}
     for name, state in states.items():
         np.testing.assert_allclose(state, whole[name], atol=1e-6)
+
+
+def test_compiled_by_xla_the_texts_are_the_same(endpoints, model, monkeypatch):
+    monkeypatch.setattr(text_endpoints, "CAPACITIES", (16, 64))
+    compiled = text_endpoints.TextEndpoints(model, endpoints.codec, xla=True)
+    counts = [33, 5, 60]
+    for temperature in (1.0, 0.0):
+        # Of the last row the prompt and the text are longer than any of the capacities.
+        assert ask(compiled, PROMPTS, counts, temperature) == ask(endpoints, PROMPTS, counts, temperature)
+    assert ask(compiled, ["ab"], [0]) == [""]
+    for key in compiled.functions:  # a server compiles before the first client asks
+        assert {len(next(iter(inputs.values()))) for name, inputs in compiled.warmup() if name == key} == {1, 2, 4, 8}

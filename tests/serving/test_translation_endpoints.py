@@ -202,3 +202,43 @@ def test_export_translates_like_the_run(exported, model, options):
             np.testing.assert_allclose(found["alignment"], wanted["alignment"], atol=1e-4)
     streamed = [answer["translation"].tolist() for answer in here.stream(iter(SENTENCES), options, "ein", align=True)]
     assert streamed == [answer["translation"].tolist() for answer in other]
+
+
+@pytest.mark.rotating
+def test_compiled_by_xla_the_translations_are_the_same(model, exported):
+    codecs = SentenceCodec(SOURCE), SentenceCodec(TARGET)
+    compiled = TranslationEndpoints(model, *codecs, SEARCH, xla=True).functions
+    plain = exported[1].functions
+    sentences = tf.constant([*SENTENCES, "a dog " * 20])
+    found, wanted = (functions["serving_default"](sentences) for functions in (compiled, plain))
+    for name in ("translation", "pieces", "source_pieces"):
+        assert found[name].numpy().tolist() == wanted[name].numpy().tolist()
+    for name in ("score", "alignment"):
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)
+    ids = tf.constant([[2, 3, 1, 5, 5], [2, 3, 4, 3, 1]])
+    read = plain["encode"](ids)
+    for functions in (compiled, plain):
+        again = functions["encode"](ids)
+        assert again["places"].numpy().tolist() == [3, 5]
+        logits = functions["step"](tf.constant([0, 2]), read)["logits"]
+        np.testing.assert_allclose(logits, plain["step"](tf.constant([0, 2]), read)["logits"], atol=1e-4)
+
+
+def test_what_fills_up_a_shorter_source_changes_nothing(exported):
+    """A server that joins requests fills up ids, keys and values with the first element of each."""
+    encode, step = (exported[1].functions[name] for name in ("encode", "step"))
+    short = encode(tf.constant([[4, 2, 1]]))
+    filled = encode(tf.constant([[4, 2, 1, 4, 4, 4]]))
+    wide = ("keys", "values", "alignment")
+    for name, value in short.items():
+        there = filled[name][:, :3] if name in wide else filled[name]
+        np.testing.assert_allclose(there, value, atol=1e-6, err_msg=name)
+    spread = dict(short)
+    for name in wide:
+        more = [[0, 0], [0, 2], *[[0, 0]] * (short[name].shape.rank - 2)]
+        spread[name] = tf.pad(short[name], more, constant_values=7.0)
+    token = tf.constant([3])
+    alone, beside = step(token, short), step(token, spread)
+    np.testing.assert_allclose(beside["logits"], alone["logits"], atol=1e-6)
+    np.testing.assert_allclose(beside["alignment"][:, :3], alone["alignment"], atol=1e-6)
+    assert not beside["alignment"][:, 3:].numpy().any()
