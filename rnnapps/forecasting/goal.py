@@ -8,7 +8,7 @@ from rnnapps.data.panel import Panel
 from rnnapps.forecasting.classification import Classification
 from rnnapps.forecasting.config import Config, Evaluate
 from rnnapps.forecasting.forecast import Forecast
-from rnnapps.serving.servable import Servable
+from rnnapps.serving.endpoints import Endpoints
 from rnnapps.training.metric import Metric
 from rnnapps.training.run import Run
 
@@ -49,7 +49,7 @@ class Goal(Protocol):
     def evaluate(self, run: Run, options: Evaluate) -> dict[str, Any]:
         """Prints and returns the scores of a part beside those of the simple answers."""
 
-    def endpoints(self, run: Run, xla: bool = False) -> Servable:
+    def endpoints(self, run: Run, xla: bool = False) -> Endpoints:
         """What an export serves, with `xla` compiled."""
 
     def manifest(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rnnapps.decoding import Search
 from rnnapps.serving.captioner import Captioner, seen_by
 from rnnapps.serving.decoder_endpoints import encode_and_step, rows, step_examples
 from rnnapps.serving.decoder_parts import NetworkParts
-from rnnapps.serving.servable import Request, Servable
+from rnnapps.serving.endpoints import Endpoints, Request
 
 UNITS = {
     "image_bytes": "a file: JPEG, PNG, GIF (its first frame) or BMP; it is scaled to a square",
@@ -39,7 +39,7 @@ UNITS = {
 }
 
 
-class CaptionEndpoints(Servable):
+class CaptionEndpoints(Endpoints):
     """The endpoints of a captioner, ready for `export.write_saved_model`.
 
     Args:
@@ -74,7 +74,7 @@ class CaptionEndpoints(Servable):
         }
 
     def examples(self) -> list[Request]:
-        """Returns requests of one row for each endpoint, as of `Servable`."""
+        """Returns requests of one row for each endpoint, as of `Endpoints`."""
         files = [np.array([example_picture(*colour)], object) for colour in ((128, 128, 128), (200, 60, 40))]
         captions = [np.array([text], object) for text in (b"a picture", b"a red picture without anything")]
         return [

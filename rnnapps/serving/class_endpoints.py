@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from rnnapps.serving.endpoints import Endpoints, Request
 from rnnapps.serving.series_endpoints import example
-from rnnapps.serving.servable import Request, Servable
 
 UNITS = {
     "past": "rows that end with the one to be classified, oldest first, in the columns' own units; categories as codes "
@@ -19,7 +19,7 @@ UNITS = {
 }
 
 
-class ClassEndpoints(Servable):
+class ClassEndpoints(Endpoints):
     """`serving_default` names the class of each window.
 
     Args:
@@ -47,6 +47,6 @@ class ClassEndpoints(Servable):
         self.functions = {"serving_default": tf.function(classify, input_signature=[self._inputs], autograph=False)}
 
     def examples(self) -> list[Request]:
-        """Returns requests of one row, as of `Servable`."""
+        """Returns requests of one row, as of `Endpoints`."""
         rows = ({name: example(spec, number) for name, spec in self._inputs.items()} for number in (1, 2))
         return [("serving_default", inputs) for inputs in rows]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from rnnapps.decoding import States
 from rnnapps.serving.decoder_parts import DecoderParts, Read
-from rnnapps.serving.servable import Request
+from rnnapps.serving.endpoints import Request
 
 
 def rows(dtype: tf.DType, name: str, *shape: int | None) -> tf.TensorSpec:

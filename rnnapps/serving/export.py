@@ -27,14 +27,14 @@ from rnnapps.errors import RunError
 from rnnapps.serving import scan, warmup
 from rnnapps.serving.card import write_card
 from rnnapps.serving.client_files import write_client_files
+from rnnapps.serving.endpoints import BATCH_SIZES, XLA_BATCH_SIZES, Endpoints
 from rnnapps.serving.saved_model import describe, load_endpoints
-from rnnapps.serving.servable import BATCH_SIZES, XLA_BATCH_SIZES, Servable
 from rnnapps.serving.server_files import write_batching, write_server_files
 from rnnapps.serving.verification import check_rows_first, first_failure, verify
 
 
 def export_servables(
-    make: Callable[[bool], Servable], output: Path, name: str, manifest: Mapping[str, Any], xla: bool = False
+    make: Callable[[bool], Endpoints], output: Path, name: str, manifest: Mapping[str, Any], xla: bool = False
 ) -> list[Path]:
     """Writes a model, and with `xla` its form for a server with XLA switched on, as a model of its own, `NAME_xla`.
 
@@ -57,7 +57,7 @@ def export_servables(
     return paths
 
 
-def write_saved_model(servable: Servable, output: Path, name: str, manifest: Mapping[str, Any]) -> Path:
+def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Mapping[str, Any]) -> Path:
     """Writes `output/name/<next version>/`, which TF Serving and `tf.saved_model.load` run without this package.
 
     Everything is written and tried in a hidden folder beside it, which is renamed at the end: a server that watches
@@ -104,7 +104,7 @@ def write_saved_model(servable: Servable, output: Path, name: str, manifest: Map
     return path
 
 
-def _write(servable: Servable, draft: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _write(servable: Endpoints, draft: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     functions = {key: function.get_concrete_function() for key, function in servable.endpoints().items()}
     described = {key: describe(function, servable.units()) for key, function in functions.items()}
     for key, endpoint in described.items():

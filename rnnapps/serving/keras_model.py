@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.errors import RunError
+from rnnapps.serving.endpoints import Endpoints, Request
 from rnnapps.serving.export import export_servables
-from rnnapps.serving.servable import Request, Servable
 
 
-class ModelEndpoints(Servable):
+class ModelEndpoints(Endpoints):
     """`serving_default` is a model's call: inputs by the names of its `keras.Input`s, outputs by their keys.
 
     Args:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from rnnapps import forecasts
 from rnnapps.ops.heads import LEVELS, DistributionHead, Head
-from rnnapps.serving.servable import Request, Servable
+from rnnapps.serving.endpoints import Endpoints, Request
 
 NUM_PATHS = 100
 UNITS = {
@@ -31,7 +31,7 @@ UNITS = {
 }
 
 
-class SeriesEndpoints(Servable):
+class SeriesEndpoints(Endpoints):
     """`serving_default` forecasts; `step` takes one step at a time; `paths`, if the network is autoregressive, draws.
 
     Args:
@@ -66,7 +66,7 @@ class SeriesEndpoints(Servable):
             self.functions["paths"] = self._paths(network, head)
 
     def examples(self) -> list[Request]:
-        """Returns requests of one row for each endpoint, as of `Servable`."""
+        """Returns requests of one row for each endpoint, as of `Endpoints`."""
         found: list[Request] = []
         for number in (1, 2):
             inputs = {name: example(spec, number) for name, spec in self._inputs.items()}

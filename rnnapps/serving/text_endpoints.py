@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from rnnapps import decoding
 from rnnapps.decoding import Settings, States
-from rnnapps.serving.servable import Request, Servable, bucket
+from rnnapps.serving.endpoints import Endpoints, Request, bucket
 from rnnapps.serving.tokenization import TextCodec
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ UNITS = {
 }
 
 
-class TextEndpoints(Servable):
+class TextEndpoints(Endpoints):
     """The endpoints of a text model, ready for `export.write_saved_model`.
 
     Args:
@@ -64,7 +64,7 @@ class TextEndpoints(Servable):
         }  # fmt: skip
 
     def examples(self) -> list[Request]:
-        """Returns requests of one row for each endpoint, as of `Servable`."""
+        """Returns requests of one row for each endpoint, as of `Endpoints`."""
         lengths = [(b"The ", 80), (b"", 24)]
         lengths += [(b"", capacity - 8) for capacity in CAPACITIES[1:3]] if self.xla else []
         states = self.functions["step"].input_signature[1].values()

@@ -11,8 +11,8 @@ from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.data.sentences import END
 from rnnapps.decoding import Search
 from rnnapps.serving.decoder_parts import DecoderParts
+from rnnapps.serving.endpoints import bucket
 from rnnapps.serving.sentence_writer import Draws, SentenceWriter
-from rnnapps.serving.servable import bucket
 
 # One request cannot keep a server busy for ever: what is longer is cut, in tokens.
 MAX_SOURCE = 512

@@ -21,7 +21,7 @@ from rnnapps.data.sentences import END
 from rnnapps.decoding import Search
 from rnnapps.serving.decoder_endpoints import encode_and_step, rows, step_examples
 from rnnapps.serving.decoder_parts import NetworkParts
-from rnnapps.serving.servable import Request, Servable
+from rnnapps.serving.endpoints import Endpoints, Request
 from rnnapps.serving.translation import MAX_SOURCE, PLACES, Translator
 
 UNITS = {
@@ -41,7 +41,7 @@ UNITS = {
 }
 
 
-class TranslationEndpoints(Servable):
+class TranslationEndpoints(Endpoints):
     """The endpoints of a translator, ready for `export.write_saved_model`.
 
     Args:
@@ -74,7 +74,7 @@ class TranslationEndpoints(Servable):
         }
 
     def examples(self) -> list[Request]:
-        """Returns requests of one row for each endpoint, as of `Servable`."""
+        """Returns requests of one row for each endpoint, as of `Endpoints`."""
         texts = [b"A dog runs.", b"A sentence of some more words, which is longer."]
         texts += [b"word " * (places // 2) for places in PLACES[1:3]] if self.xla else []
         sentences = [np.array([text], object) for text in texts]

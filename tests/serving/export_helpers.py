@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from rnnapps.serving.servable import Servable
+from rnnapps.serving.endpoints import Endpoints
 
 
 def own_answers(endpoints, requests):
@@ -31,7 +31,7 @@ def assert_same(answers, expected):
                 np.testing.assert_allclose(answer[name], value, rtol=1e-6, atol=1e-6)
 
 
-class Served(Servable):
+class Served(Endpoints):
     """One endpoint of any function, with the requests that it is to be tried with."""
 
     def __init__(self, function, *signature, requests=None, xla=False):

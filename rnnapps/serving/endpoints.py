@@ -1,4 +1,4 @@
-"""What is served of a Keras model: functions with a signature, and what no server can keep to is refused."""
+"""What is served of a model: functions with a signature, and what no server can keep to is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Request = tuple[str, Mapping[str, Any]]
 BATCH_SIZES, XLA_BATCH_SIZES = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
 
 
-class Servable(tf.Module):
+class Endpoints(tf.Module):
     """The endpoints of a model, ready for `export.write_saved_model`; a subclass fills `functions`.
 
     Args:
