@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 # TensorFlow's numbers of the types that a signature may use (types.proto).
-_STRING = 7
-_TYPES = {
+STRING = 7
+TYPES = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64", 10: "bool", 14: "bfloat16",
     17: "uint16", 19: "float16", 22: "uint32", 23: "uint64",
 }  # fmt: skip
@@ -138,7 +138,9 @@ class CSession:
     def _load(self, path: bytes, threads: tuple[int, int]) -> None:
         from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-        config = config_pb2.ConfigProto(inter_op_parallelism_threads=threads[0], intra_op_parallelism_threads=threads[1])
+        config = config_pb2.ConfigProto(
+            inter_op_parallelism_threads=threads[0], intra_op_parallelism_threads=threads[1]
+        )
         content = config.SerializeToString()
         options, buffer, graph = self._lib.TF_NewSessionOptions(), self._lib.TF_NewBuffer(), self._lib.TF_NewGraph()
         tags = (ctypes.c_char_p * 1)(b"serve")
@@ -197,11 +199,11 @@ class CSession:
 
     def _tensor(self, value: Any, dtype: int) -> int:
         """Makes a tensor of a NumPy array, of nested lists or of strings."""
-        if dtype == _STRING:
+        if dtype == STRING:
             return self._string_tensor(np.array(value, object))
-        if dtype not in _TYPES:
+        if dtype not in TYPES:
             raise RuntimeError(f"inputs of TensorFlow's type number {dtype} are not supported")
-        array = np.asarray(value, numpy_type(_TYPES[dtype]), order="C")
+        array = np.asarray(value, numpy_type(TYPES[dtype]), order="C")
         dims = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
         tensor = self._lib.TF_AllocateTensor(dtype, dims, array.ndim, array.nbytes)
         ctypes.memmove(self._lib.TF_TensorData(tensor), array.ctypes.data, array.nbytes)
@@ -211,13 +213,13 @@ class CSession:
         """Makes a tensor of strings through its protocol buffer: so TensorFlow owns them, and frees them at the end."""
         from tensorflow.core.framework import tensor_pb2
 
-        proto = tensor_pb2.TensorProto(dtype=_STRING)
+        proto = tensor_pb2.TensorProto(dtype=STRING)
         for size in array.shape:
             proto.tensor_shape.dim.add(size=size)
         proto.string_val.extend(item.encode() if isinstance(item, str) else bytes(item) for item in array.flat)
         content = proto.SerializeToString()
         buffer = self._lib.TF_NewBufferFromString(content, len(content))
-        tensor = self._lib.TF_AllocateTensor(_STRING, (ctypes.c_int64 * 1)(0), 1, 0)
+        tensor = self._lib.TF_AllocateTensor(STRING, (ctypes.c_int64 * 1)(0), 1, 0)
         try:
             with self._status() as status:
                 self._lib.TF_TensorFromProto(buffer, tensor, status)
@@ -233,15 +235,15 @@ class CSession:
         dtype = self._lib.TF_TensorType(tensor)
         shape = [self._lib.TF_Dim(tensor, i) for i in range(self._lib.TF_NumDims(tensor))]
         data = self._lib.TF_TensorData(tensor)
-        if dtype == _STRING:
+        if dtype == STRING:
             array = np.empty(math.prod(shape), object)
             for i in range(len(array)):
                 place = data + _STRING_BYTES * i
                 size = self._lib.TF_StringGetSize(place)
                 array[i] = ctypes.string_at(self._lib.TF_StringGetDataPointer(place), size)
-        elif dtype in _TYPES:
+        elif dtype in TYPES:
             content = ctypes.string_at(data, self._lib.TF_TensorByteSize(tensor))
-            array = np.frombuffer(content, numpy_type(_TYPES[dtype]))
+            array = np.frombuffer(content, numpy_type(TYPES[dtype]))
         else:
             raise RuntimeError(f"outputs of TensorFlow's type number {dtype} are not supported")
         return array.reshape(shape)
@@ -255,7 +257,8 @@ class _Output(ctypes.Structure):
     _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
 
 
-# What each function returns and takes: P a pointer, I an int, Z a size, S text, D dimensions, O places, B a buffer.
+# What each function of the C API gives and takes: P a pointer, I an int, Z a size, S text, T an array,
+# B a buffer, D sizes, O places in the graph; the first is what it returns.
 _FUNCTIONS = {
     "TF_NewStatus": "P", "TF_DeleteStatus": "-P", "TF_GetCode": "IP", "TF_Message": "SP",
     "TF_NewGraph": "P", "TF_DeleteGraph": "-P", "TF_GraphOperationByName": "PPS",
@@ -267,8 +270,9 @@ _FUNCTIONS = {
     "TF_StringGetSize": "ZP", "TF_StringGetDataPointer": "PP",
 }  # fmt: skip
 _KINDS = {
-    "-": None, "P": ctypes.c_void_p, "I": ctypes.c_int, "L": ctypes.c_int64, "Z": ctypes.c_size_t, "S": ctypes.c_char_p,
-    "B": ctypes.POINTER(_Buffer), "D": ctypes.POINTER(ctypes.c_int64), "O": ctypes.POINTER(_Output), "T": ctypes.c_void_p,
+    "-": None, "P": ctypes.c_void_p, "I": ctypes.c_int, "L": ctypes.c_int64, "Z": ctypes.c_size_t,
+    "S": ctypes.c_char_p, "T": ctypes.c_void_p, "B": ctypes.POINTER(_Buffer), "D": ctypes.POINTER(ctypes.c_int64),
+    "O": ctypes.POINTER(_Output),
 }  # fmt: skip
 
 

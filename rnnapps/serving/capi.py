@@ -28,6 +28,7 @@ import numpy as np
 from rnnapps.errors import RunError
 from rnnapps.serving.c_session import CSession, numpy_type
 
+
 def run_in_c_api(
     path: str | os.PathLike[str],
     requests: Sequence[tuple[str, Mapping[str, Any]]],
