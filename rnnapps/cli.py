@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib
+import inspect
 import io
 import os
 import re
@@ -100,7 +101,9 @@ def read(cls: type, arguments: Sequence[str], prog: str, default: Any) -> Any:
     """
     import tyro  # A tenth of a second that the overview and the task's own help do not need.
 
-    description = f"{cls.__doc__}\n\n--debug, with any command, shows the traceback of an error."
+    description = (
+        f"{inspect.cleandoc(cls.__doc__ or '')}\n\n--debug, with any command, shows the traceback of an error."
+    )
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -297,10 +300,9 @@ def _overview(arguments: Sequence[str]) -> None:
         return
     if arguments and arguments[0] not in ("-h", "--help"):
         hint = f"python -m rnnapps.{names[0]}"
+        got = f"python -m rnnapps {arguments[0]}"
         known = configs.known(COMMANDS, arguments[0])
-        raise UsageError(
-            f"python -m rnnapps {arguments[0]}: wanted a task's own command, as in {hint}, or one of {known}"
-        )
+        raise UsageError(f"{got}: wanted a task's own command, as in {hint}, or a command, {known}")
     print(f"rnnapps {rnnapps.__version__}: recurrent networks that are ready to use\n\ntasks:")
     for name in names:
         print(f"  python -m rnnapps.{name}\n      {_first_line(importlib.import_module(f'rnnapps.{name}'))}")

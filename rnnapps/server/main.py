@@ -53,10 +53,11 @@ async def _serve(options: ServerOptions) -> None:
         scheduler = Scheduler(running, workers, options.max_queue, batching, metrics)
         stops: list[Stop] = []
         try:
-            await manager.poll()
-            _require_one(manager)
+            # The ports first: a model that is loaded answers while others still load.
             rest_port = await _start_rest(stops, Rest(manager, scheduler, metrics, options), options)
             grpc_port = await _start_grpc(stops, manager, scheduler, metrics, options)
+            await manager.poll()
+            _require_one(manager)
             if not stop.is_set():
                 print(_greeting(manager, options, rest_port, grpc_port), flush=True)
             await _poll(manager, stop, options.poll_interval)

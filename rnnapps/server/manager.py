@@ -127,6 +127,8 @@ class Manager:
         if model and label is not None:
             version = self._labelled(model, label)
         wanted = max(available, default=None) if version is None else version
+        if model and not available and any(one.state == State.LOADING for one in model.versions.values()):
+            raise ServingError(Code.UNAVAILABLE, f"model {name} is still loading")
         if wanted not in available:
             asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             raise not_found(f"Servable not found for request: {asked}")

@@ -300,14 +300,14 @@ def stand_in_for_tensorflow() -> str:
     Raises:
         RuntimeError: TensorFlow is not installed.
     """
-    if "tensorflow" in sys.modules:
-        return sys.modules["tensorflow"].__path__[0]
+    if loaded := sys.modules.get("tensorflow"):  # the stand-in, or TensorFlow itself in a process that has it
+        return os.path.dirname(str(loaded.__file__))
     found = importlib.util.find_spec("tensorflow")
     if found is None or found.origin is None:
         raise RuntimeError("tensorflow is not installed")
     folder = os.path.dirname(found.origin)
     package = types.ModuleType("tensorflow")
-    package.__path__ = [folder]
+    package.__path__, package.__file__ = [folder], found.origin
     sys.modules["tensorflow"] = package
     return folder
 
