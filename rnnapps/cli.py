@@ -29,8 +29,11 @@ from rnnapps import config as configs
 from rnnapps.errors import RnnappsError, UsageError, refuse_legacy_keras
 from rnnapps.task import SHARED_VERBS, VERBS
 
-# Commands of `python -m rnnapps` itself: where the class of their options is, and the module whose `run` takes them.
-COMMANDS = {"serve": ("rnnapps.server.options", "Serve", "rnnapps.server.main")}
+# Commands of `python -m rnnapps` itself: where the class of their options is, and the modules that are imported for
+# them; the last has a function `run` that takes the options.
+COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "serve": ("rnnapps.server.options", "Serve", SHARED_VERBS["serve"][1]),
+}
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -135,17 +138,16 @@ def _command(package: str, arguments: list[str], debug: bool) -> None:
 def _run(package: str, verb: str, options: Any, debug: bool) -> None:
     """Runs the verb's function; from here on TensorFlow is there, except for the shared verbs."""
     if verb in SHARED_VERBS:
-        _run_module(SHARED_VERBS[verb][1], options, debug)
+        _run_modules(SHARED_VERBS[verb][1], options, debug)
         return
     runtime, task = load("rnnapps.runtime", f"{package}.task", debug=debug)
     runtime.configure(getattr(options, "threads", 0))
     getattr(task, verb)(options)
 
 
-def _run_module(module: str, options: Any, debug: bool) -> None:
-    """Runs a command that has a module of its own, and says itself what it imports."""
-    (loaded,) = load(module, debug=debug)
-    loaded.run(options)
+def _run_modules(modules: Sequence[str], options: Any, debug: bool) -> None:
+    """Runs a command that has modules of its own, and says itself what it imports."""
+    load(*modules, debug=debug)[-1].run(options)
 
 
 def _options_class(verb: str) -> str:
@@ -284,13 +286,13 @@ def _top(arguments: list[str], debug: bool) -> None:
     if not arguments or arguments[0] not in COMMANDS:
         _overview(arguments)
         return
-    place, name, module = COMMANDS[arguments[0]]
+    place, name, modules = COMMANDS[arguments[0]]
     cls = getattr(importlib.import_module(place), name)
     try:
         options = read(cls, arguments[1:], f"python -m rnnapps {arguments[0]}", cls())
     except SystemExit:
         return  # the help was printed
-    _run_module(module, options, debug)
+    _run_modules(modules, options, debug)
 
 
 def _overview(arguments: Sequence[str]) -> None:

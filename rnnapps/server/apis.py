@@ -1,6 +1,7 @@
 """TensorFlow Serving's own protocol buffers and stubs, imported without TensorFlow's Python.
 
-Importing this module loads TensorFlow's C library, as importing TensorFlow does.
+Importing this module loads TensorFlow's C library, as importing TensorFlow does. It comes before the other modules of
+the server, and says which package is missing.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ def _imported(name: str) -> Any:
         raise UsageError(f"serve wants the extra: pip install 'rnnapps[serving]' ({error})") from error
 
 
-try:
-    load_library()
-except RuntimeError as error:
-    raise UsageError(f"serve: {error}") from error
-
-for _name in ("aiohttp", "prometheus_client"):
+# What is missing is said before the library is loaded, which takes a moment.
+for _name in ("aiohttp", "prometheus_client", "tensorflow_serving"):
     _imported(_name)
 grpc = _imported("grpc")
 grpc_aio = _imported("grpc.aio")
 json_format = _imported("google.protobuf.json_format")
 text_format = _imported("google.protobuf.text_format")
+try:
+    load_library()
+except RuntimeError as error:
+    raise UsageError(f"serve: {error}") from error
 tensor_pb2 = _imported("tensorflow.core.framework.tensor_pb2")
 saved_model_pb2 = _imported("tensorflow.core.protobuf.saved_model_pb2")
 get_model_metadata_pb2 = _imported("tensorflow_serving.apis.get_model_metadata_pb2")

@@ -20,6 +20,7 @@ _FORBIDDEN = {
     "TextLineDataset", "TextLineReader", "TextLineReaderV2", "WholeFileReader", "WholeFileReaderV2", "DebugIdentity",
     "DebugIdentityV2", "DebugIdentityV3",
 }  # fmt: skip
+_VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
 _LARGEST_GRAPH = 2**31 - 1  # a protocol buffer holds no more
 
 
@@ -43,6 +44,10 @@ def check_version(folder: Path, root: Path) -> None:
     except Exception as error:  # protobuf's own class has moved between its versions
         raise ServingError(Code.DATA_LOSS, f"saved_model.pb of version {folder.name} is damaged") from error
     for meta_graph in content.meta_graphs:
+        has_variables = any(node.op in _VARIABLES for node in meta_graph.graph_def.node)
+        if has_variables and not (folder / "variables" / "variables.index").is_file():
+            # TensorFlow would load the graph, and every request would fail.
+            raise ServingError(Code.DATA_LOSS, f"version {folder.name} holds no variables/variables.index")
         for asset in meta_graph.asset_file_def:
             _check_inside(folder / "assets", asset.filename, "asset")
         for name in (meta_graph.saver_def.filename_tensor_name, meta_graph.saver_def.save_tensor_name):

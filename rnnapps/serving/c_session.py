@@ -276,7 +276,6 @@ _KINDS = {
 }  # fmt: skip
 
 
-@functools.cache
 def load_library() -> ctypes.CDLL:
     """TensorFlow's C library, loaded once.
 
@@ -285,9 +284,14 @@ def load_library() -> ctypes.CDLL:
     """
     if sys.platform != "linux":
         raise RuntimeError(f"a SavedModel runs in TensorFlow's C API on linux, not on {sys.platform}")
-    folder = stand_in_for_tensorflow()
-    ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", ctypes.RTLD_GLOBAL)
-    library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", ctypes.RTLD_GLOBAL)
+    return _library(stand_in_for_tensorflow())
+
+
+@functools.cache
+def _library(folder: str) -> ctypes.CDLL:
+    # Local to each other: Python's ssl, if it is loaded later, must not find the cryptography that is inside of them.
+    ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", ctypes.RTLD_LOCAL)
+    library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", ctypes.RTLD_LOCAL)
     for name, kinds in _FUNCTIONS.items():
         function = getattr(library, name)
         function.restype, function.argtypes = _KINDS[kinds[0]], [_KINDS[kind] for kind in kinds[1:]]

@@ -50,7 +50,7 @@ def test_both_forms_of_every_type(name):
 
 def test_strings_in_tensor_content():
     """As `Tensor::AsProtoTensorContent` writes them: lengths as varints, then the strings."""
-    proto = to_proto(np.zeros(2, object))
+    proto = to_proto(np.array([b"", b""], object))
     proto.ClearField("string_val")
     long = b"x" * 300
     proto.tensor_content = bytes([1, 0b10101100, 0b10]) + b"a" + long
@@ -83,5 +83,5 @@ def test_what_is_refused():
     proto.tensor_shape.dim[0].size = -1
     with pytest.raises(ServingError, match="all of its sizes"):
         to_array(proto, LIMIT)
-    with pytest.raises(ServingError, match="type number 8"):
+    with pytest.raises(ServingError, match="type number 18"):
         to_array(tf.make_tensor_proto(1j), LIMIT)
