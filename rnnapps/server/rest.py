@@ -168,9 +168,10 @@ def _target(path: str) -> _Target:
         raise not_found(f"No such path: {path}")
     if matched["name"] is None:
         raise invalid("Missing model name in request.")
-    version = int(matched["version"]) if matched["version"] else None
-    if version is not None and version > _LARGEST_VERSION:
-        raise invalid(f"Failed to convert version: {matched['version']} to numeric.")
+    digits = matched["version"] or ""
+    if len(digits) > 19 or int(digits or 0) > _LARGEST_VERSION:
+        raise invalid(f"Failed to convert version: {digits[:40]} to numeric.")
+    version = int(digits) if digits else None
     label = None if matched["label"] is None else unquote(matched["label"])
     return _Target(unquote(matched["name"]), version, label, (matched["what"] or "").lower())
 
