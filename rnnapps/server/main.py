@@ -76,14 +76,18 @@ def _stop_once(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 async def _poll(manager: Manager, stop: asyncio.Event, interval: float) -> None:
     """Looks for new versions until `stop`."""
+    said = ""
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval)
             return
         try:
             await manager.poll()
+            said = ""
         except OSError as error:
-            _LOG.error("the folders of models cannot be read: %s", error)
+            if said != str(error):  # once, and not at every look
+                said = str(error)
+                _LOG.error("the folders of models cannot be read: %s", said)
 
 
 async def _start_rest(stops: list[Stop], rest: Rest, options: ServerOptions) -> int:
@@ -102,7 +106,7 @@ async def _start_rest(stops: list[Stop], rest: Rest, options: ServerOptions) -> 
 
     async def close() -> None:
         listening.close()
-        server.pre_shutdown()
+        await rest.drain(_GRACE)
         await server.shutdown(_GRACE)
 
     stops.append(close)

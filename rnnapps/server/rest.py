@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -63,14 +64,38 @@ class Rest:
     def __init__(self, manager: Manager, scheduler: Scheduler, metrics: Metrics, options: ServerOptions):
         self._manager, self._scheduler, self._metrics = manager, scheduler, metrics
         self._limit, self._timeout = options.max_request_bytes, options.request_timeout
+        self._running, self._idle, self._stops = 0, asyncio.Event(), False
+        self._idle.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuses new requests, and waits for those that have begun, at most so long."""
+        self._stops = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request; a `ServingError` becomes a JSON object with the key "error"."""
         connection = request.protocol
         assert isinstance(connection, Connection)
         connection.begin()
+        self._running += 1
+        self._idle.clear()
+        try:
+            answer = await self._handled(request)
+        finally:
+            connection.end()
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+        if self._stops and not answer.prepared:
+            answer.force_close()
+        return answer
+
+    async def _handled(self, request: web.BaseRequest) -> web.StreamResponse:
         begun, model, api, status = time.perf_counter(), "", "", "OK"
         try:
+            if self._stops:
+                raise ServingError(Code.UNAVAILABLE, "The server stops")
             path = request.raw_path.partition("?")[0]
             if path == METRICS_PATH:
                 _only(request, "GET")
@@ -95,7 +120,6 @@ class Rest:
             _LOG.exception("%s %s failed", request.method, request.raw_path)
             return json_response(error_body(f"{type(error).__name__} in the server, see its log"), 500)
         finally:
-            connection.end()
             if api:
                 self._metrics.answered(model, api if model else "", "REST", status, time.perf_counter() - begun)
 

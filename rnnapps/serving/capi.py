@@ -105,12 +105,12 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit("usage: python -m rnnapps.serving.capi SAVED_MODEL_FOLDER REQUESTS.json [--xla]")
     try:
         requests = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        session = CSession(arguments[0], xla)
         answers = []
-        for request in requests:
-            inputs = {name: _bytes_again(value) for name, value in request["inputs"].items()}
-            outputs = session.run(request["signature"], inputs)
-            answers.append({name: _answer_to_json(value) for name, value in outputs.items()})
+        with CSession(arguments[0], xla) as session:
+            for request in requests:
+                inputs = {name: _bytes_again(value) for name, value in request["inputs"].items()}
+                outputs = session.run(request["signature"], inputs)
+                answers.append({name: _answer_to_json(value) for name, value in outputs.items()})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         raise SystemExit("error: " + " ".join(str(message).split())) from error

@@ -68,3 +68,32 @@ def test_slow_headers_on_a_connection_that_is_kept(small):
     assert answer.status == 408
     answer.close()
     connection.close()
+
+
+def test_a_request_that_has_begun_is_finished_before_the_server_stops(models):
+    body = b'{"instances": [1]}'
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with Server(models) as server:
+        waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        assert ask(waiting, PREDICT, body)[0] == 200
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(head + body[:5])
+            time.sleep(0.2)
+            server.process.terminate()
+            while _is_open(server):
+                time.sleep(0.05)
+            assert ask(waiting, PREDICT, body) == (503, {"error": "The server stops"})
+            connection.sendall(body[5:])
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())) == (200, {"predictions": [1.0]})
+        waiting.close()
+        assert server.process.wait(60) == 0
+
+
+def _is_open(server):
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
+    except ConnectionRefusedError:
+        return False
+    return True
