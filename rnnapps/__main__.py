@@ -1,4 +1,4 @@
-"""`python -m rnnapps`: lists the tasks and the trained models that are shipped."""
+"""`python -m rnnapps`: lists the tasks and the shipped models, and runs the commands of no one task."""
 
 from rnnapps.cli import overview
 

@@ -1,4 +1,4 @@
-"""The command line of every task: `python -m rnnapps.<task> <verb> [options]`.
+"""The command line of every task, `python -m rnnapps.<task> <verb> [options]`, and that of `python -m rnnapps` itself.
 
 Options are the fields of the verb's dataclass in `rnnapps/<task>/config.py`; `tyro` reads them. Nothing here imports
 TensorFlow until a verb runs, so that `--help` answers at once.
@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib
+import inspect
 import io
 import os
 import re
@@ -26,11 +27,13 @@ from typing import Any
 import rnnapps
 from rnnapps import config as configs
 from rnnapps.errors import RnnappsError, UsageError, refuse_legacy_keras
-from rnnapps.task import VERBS
+from rnnapps.task import SHARED_VERBS, VERBS
 
-# Commands that concern no task: the class of their options, and what carries them out. Their modules are imported late.
-COMMANDS = {
-    "verify": ("rnnapps.serving.options:Verify", "rnnapps.serving.verification:main"),
+# Commands of `python -m rnnapps` itself: where the class of their options is, and the modules that are imported for
+# them; the last has a function `run` that takes the options.
+COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "serve": ("rnnapps.server.options", "Serve", SHARED_VERBS["serve"][1]),
+    "verify": ("rnnapps.serving.options", "Verify", ("rnnapps.serving.verification",)),
 }
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -50,8 +53,8 @@ def main(package: str, argv: Sequence[str] | None = None) -> int:
 
 
 def overview(argv: Sequence[str] | None = None) -> int:
-    """Lists the tasks and the shipped models, or runs a command of the package. Returns the exit status."""
-    return guarded(_overview, argv)
+    """`python -m rnnapps`: lists the tasks and the shipped models, or runs a command. Returns the exit status."""
+    return guarded(_top, argv)
 
 
 def guarded(command: Callable[[list[str], bool], None], argv: Sequence[str] | None = None) -> int:
@@ -77,14 +80,14 @@ def parse(module: Any, verb: str, arguments: Sequence[str], prog: str) -> Any:
 
     Args:
         module: the task's config module.
-        verb: "train", "evaluate", "predict" or "export".
+        verb: "train", "evaluate", "predict", "export" or "serve".
         arguments: what follows the verb.
         prog: the command as the user types it, for the help.
 
     Raises:
         UsageError: an option is not known, or its value is not accepted.
     """
-    cls = getattr(module, VERBS[verb])
+    cls = getattr(module, _options_class(verb))
     return read(cls, arguments, prog, _train_default(module, arguments) if verb == "train" else cls())
 
 
@@ -102,7 +105,9 @@ def read(cls: type, arguments: Sequence[str], prog: str, default: Any) -> Any:
     """
     import tyro  # A tenth of a second that the overview and the task's own help do not need.
 
-    description = f"{cls.__doc__}\n\n--debug, with any command, shows the traceback of an error."
+    description = (
+        f"{inspect.cleandoc(cls.__doc__ or '')}\n\n--debug, with any command, shows the traceback of an error."
+    )
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -116,7 +121,7 @@ def read(cls: type, arguments: Sequence[str], prog: str, default: Any) -> Any:
 def _command(package: str, arguments: list[str], debug: bool) -> None:
     prog = f"python -m {package}"
     module = importlib.import_module(f"{package}.config")
-    verbs = [verb for verb in VERBS if hasattr(module, VERBS[verb])]
+    verbs = [verb for verb in (*VERBS, *SHARED_VERBS) if hasattr(module, _options_class(verb))]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_task_help(package, module, verbs))
     elif arguments[0] == "--version":
@@ -132,10 +137,22 @@ def _command(package: str, arguments: list[str], debug: bool) -> None:
 
 
 def _run(package: str, verb: str, options: Any, debug: bool) -> None:
-    """Runs the verb's function; from here on TensorFlow is there."""
+    """Runs the verb's function; from here on TensorFlow is there, except for the shared verbs."""
+    if verb in SHARED_VERBS:
+        _run_modules(SHARED_VERBS[verb][1], options, debug)
+        return
     runtime, task = load("rnnapps.runtime", f"{package}.task", debug=debug)
     runtime.configure(getattr(options, "threads", 0))
     getattr(task, verb)(options)
+
+
+def _run_modules(modules: Sequence[str], options: Any, debug: bool) -> None:
+    """Runs a command that has modules of its own, and says itself what it imports."""
+    load(*modules, debug=debug)[-1].run(options)
+
+
+def _options_class(verb: str) -> str:
+    return VERBS[verb] if verb in VERBS else SHARED_VERBS[verb][0]
 
 
 def load(*modules: str, debug: bool) -> list[Any]:
@@ -259,30 +276,42 @@ def _unboxed(complaint: str) -> str:
 def _task_help(package: str, module: Any, verbs: Sequence[str]) -> str:
     prog = f"python -m {package}"
     lines = [f"usage: {prog} VERB [OPTIONS]", "", _first_line(importlib.import_module(package)), "", "verbs:"]
-    lines += [f"  {verb:10}{_first_line(getattr(module, VERBS[verb]))}" for verb in verbs]
+    lines += [f"  {verb:10}{_first_line(getattr(module, _options_class(verb)))}" for verb in verbs]
     lines += ["", f"options of a verb: {prog} {verbs[0]} --help", "", "examples:"]
     for command, purpose in module.EXAMPLES:
         lines += [f"  {prog} {command}", f"      {purpose}"]
     return "\n".join(lines)
 
 
-def _overview(arguments: Sequence[str], debug: bool) -> None:
+def _top(arguments: list[str], debug: bool) -> None:
+    if not arguments or arguments[0] not in COMMANDS:
+        _overview(arguments)
+        return
+    place, name, modules = COMMANDS[arguments[0]]
+    cls = getattr(importlib.import_module(place), name)
+    try:
+        options = read(cls, arguments[1:], f"python -m rnnapps {arguments[0]}", cls())
+    except SystemExit:
+        return  # the help was printed
+    _run_modules(modules, options, debug)
+
+
+def _overview(arguments: Sequence[str]) -> None:
     names = tasks()
     if arguments and arguments[0] == "--version":
         print(f"rnnapps {rnnapps.__version__}")
         return
-    if arguments and arguments[0] in COMMANDS:
-        _run_command(arguments[0], arguments[1:], debug)
-        return
     if arguments and arguments[0] not in ("-h", "--help"):
-        hint = f"{', '.join(COMMANDS)}, or a task's own command, as in python -m rnnapps.{names[0]}"
-        raise UsageError(f"python -m rnnapps {arguments[0]}: wanted {hint}")
+        hint = f"python -m rnnapps.{names[0]}"
+        got = f"python -m rnnapps {arguments[0]}"
+        known = configs.known(COMMANDS, arguments[0])
+        raise UsageError(f"{got}: wanted a task's own command, as in {hint}, or a command, {known}")
     print(f"rnnapps {rnnapps.__version__}: recurrent networks that are ready to use\n\ntasks:")
     for name in names:
         print(f"  python -m rnnapps.{name}\n      {_first_line(importlib.import_module(f'rnnapps.{name}'))}")
-    print("\nexported models:")
-    for name, (options, _) in COMMANDS.items():
-        print(f"  python -m rnnapps {name}\n      {_first_line(_named(options))}")
+    print("\ncommands:")
+    for name, (place, cls, _) in COMMANDS.items():
+        print(f"  python -m rnnapps {name}\n      {_first_line(getattr(importlib.import_module(place), cls))}")
     print("\ntrained models:")
     models = configs.shipped_models()
     width = max(map(len, models), default=0)
@@ -290,23 +319,6 @@ def _overview(arguments: Sequence[str], debug: bool) -> None:
         print(f"  {name:{width}}  {folder}")
     if not models:
         print("  none here: they come with a checkout, installed by `pip install -e .`")
-
-
-def _run_command(name: str, arguments: Sequence[str], debug: bool) -> None:
-    cls = _named(COMMANDS[name][0])
-    try:
-        options = read(cls, arguments, f"python -m rnnapps {name}", cls())
-    except SystemExit:
-        return  # the help was printed
-    module, _, function = COMMANDS[name][1].partition(":")
-    runtime, loaded = load("rnnapps.runtime", module, debug=debug)
-    runtime.configure(getattr(options, "threads", 0))
-    getattr(loaded, function)(options)
-
-
-def _named(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _first_line(documented: Any) -> str:

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 # Verb of the command line (and function of `task.py`): class of its options in `config.py`.
 VERBS = {"train": "Config", "evaluate": "Evaluate", "predict": "Predict", "export": "Export"}
+# Verbs that every task shares, and that no `task.py` has a function for: class of their options, and the modules that
+# are imported for them in this order; the last has a function `run` that takes the options.
+SHARED_VERBS = {"serve": ("Serve", ("rnnapps.server.apis", "rnnapps.server.main"))}
 
 
 class ConfigModule(Protocol):
@@ -25,6 +28,7 @@ class ConfigModule(Protocol):
     Evaluate: type
     Predict: type
     Export: type
+    Serve: type
     PRESETS: Mapping[str, Any]
     """Name to `Config`; at least `DEFAULT_PRESET` and "tiny", which trains in seconds."""
     DEFAULT_PRESET: str

@@ -108,7 +108,7 @@ def test_a_task_without_a_verb_shows_three_examples(arguments: list[str], capsys
     assert len(text_options.EXAMPLES) == 3
     for command, purpose in text_options.EXAMPLES:
         assert f"python -m {TASK} {command}\n" in out and purpose in out
-    assert all(f"\n  {verb} " in out for verb in ("train", "evaluate", "predict", "export"))
+    assert all(f"\n  {verb} " in out for verb in ("train", "evaluate", "predict", "export", "serve"))
 
 
 @pytest.mark.parametrize("example", [command for command, _ in text_options.EXAMPLES])
@@ -117,11 +117,11 @@ def test_the_examples_are_accepted(example: str) -> None:
     assert cli.parse(text_options, verb, arguments, "prog") is not None
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export", "serve"])
 def test_the_help_of_a_verb_names_every_option(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(TASK, [verb, "--help"]) == 0
     out = capsys.readouterr().out
-    fields = dataclasses.fields(getattr(text_options, cli.VERBS[verb]))
+    fields = dataclasses.fields(getattr(text_options, {**cli.VERBS, "serve": "Serve"}[verb]))
     assert [field.name for field in fields if f"{configs.option(field.name)} " not in out.replace(",", " ")] == []
     assert "--debug" in out and f"python -m {TASK} {verb}" in out
 
@@ -131,11 +131,13 @@ def test_the_help_shows_the_values_of_the_preset(capsys: pytest.CaptureFixture[s
     assert "(default: simple_rnn)" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("arguments", ["", "train --help", "evaluate --help", "predict --help", "export --help"])
-def test_help_does_not_import_tensorflow(arguments: str) -> None:
+@pytest.mark.parametrize("verb", ["", "train", "evaluate", "predict", "export", "serve"])
+def test_help_does_not_import_tensorflow(verb: str) -> None:
+    arguments = [verb, "--help"] if verb else []
     code = (
-        f"import sys\nfrom rnnapps import cli\nassert cli.main({TASK!r}, {arguments.split()!r}) == 0\n"
-        "assert cli.overview([]) == 0\nsys.exit(str({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+        f"import sys\nfrom rnnapps import cli\nassert cli.main({TASK!r}, {arguments!r}) == 0\n"
+        "assert cli.overview([]) == 0\nassert cli.overview(['serve', '--help']) == 0\n"
+        "sys.exit(str({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stderr.strip() == "set()" and done.stdout
@@ -153,7 +155,8 @@ def test_the_overview_lists_tasks_and_models(
     assert "python -m rnnapps.text_generation\n" in out and re.search(rf"shakespeare +{model}\n", out)
     assert cli.overview(["train"]) == 2
     assert capsys.readouterr().err == (
-        "error: python -m rnnapps train: wanted verify, or a task's own command, as in python -m rnnapps.captioning\n"
+        "error: python -m rnnapps train: wanted a task's own command, as in python -m rnnapps.captioning, "
+        "or a command, known: serve, verify\n"
     )
 
 
@@ -241,6 +244,50 @@ def test_tyro_s_box_is_read_in_every_form(encoding: str, columns: str, terminal:
         os.close(ours)
         os.close(theirs)
     assert (done.returncode, done.stderr) == (2, "error: --learning-rate high: wanted a number\n")
+
+
+# --- serve ---
+
+
+@pytest.mark.parametrize("task", cli.tasks())
+def test_every_task_serves_its_shipped_model(task: str, tmp_path: Path) -> None:
+    module = importlib.import_module(f"rnnapps.{task}.config")
+    options = cli.parse(module, "serve", ["--model", str(tmp_path), "--grpc-port", "-1", "--batching"], "prog")
+    assert (options.path(), options.grpc_port, options.batching, options.host) == (tmp_path, -1, True, "127.0.0.1")
+    shipped = cli.parse(module, "serve", [], "prog").path()
+    assert shipped.name == module.SHIPPED_MODEL and shipped in {
+        path.parent for path in configs.shipped_models().values()
+    }
+    with pytest.raises(UsageError, match="--model .* is no folder: wanted NAME or NAME/VERSION that export wrote"):
+        cli.parse(module, "serve", ["--model", str(tmp_path / "nowhere")], "prog").path()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("serve --models no", "--models no is no folder: wanted one that holds NAME/VERSION, as export writes"),
+        ("serve --rest-port 70000", "--rest-port 70000: wanted 0 to 65535"),
+        ("serve --grpc-port -2", "--grpc-port -2: wanted -1 to 65535"),
+        ("serve --host=", "--host '': wanted an address, such as 127.0.0.1"),
+        ("serve --request-timeout 0", "--request-timeout 0.0: wanted more than 0"),
+        ("serve --max-queue 0", "--max-queue 0: wanted 1 to 2147483647"),
+        ("serve --modles x", "unknown option --modles: did you mean --models?"),
+        ("serv", "python -m rnnapps serv: wanted a task's own command, as in python -m rnnapps.captioning, "
+                 "or a command, did you mean serve? known: serve, verify"),
+    ],
+)  # fmt: skip
+def test_bad_usage_of_serve_is_one_sentence(command: str, sentence: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnapps", *shlex.split(command)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {sentence}\n")
+
+
+def test_the_help_of_serve_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.overview(["serve", "--help"]) == 0
+    assert "a development stand-in for TensorFlow Serving, not TensorFlow Serving" in capsys.readouterr().out
+    assert cli.overview([]) == 0
+    assert "python -m rnnapps serve\n" in capsys.readouterr().out
 
 
 # --- resume ---

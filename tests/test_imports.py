@@ -13,7 +13,7 @@ import pytest
 
 import rnnapps
 from rnnapps.cli import tasks
-from rnnapps.task import VERBS
+from rnnapps.task import SHARED_VERBS, VERBS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnapps"
@@ -58,6 +58,8 @@ def test_the_package_imports_in_one_direction() -> None:
         ("config.py", "import tensorflow", "--help would wait"),
         ("__init__.py", "import keras", "--help would wait"),
         ("first/config.py", "import keras", "--help would wait"),
+        ("server/main.py", "import keras", "without which this part runs"),
+        ("server/main.py", "import tensorflow", "without which this part runs"),
         ("first/__init__.py", "import tensorflow as tf", "--help would wait"),
         ("first/task.py", "import tensorflow as tf", "wanted keras.ops"),
         ("first/task.py", "from rnnapps.second import task", "task first imports task second"),
@@ -90,7 +92,7 @@ def test_a_right_import_passes(file: str, source: str, tmp_path: Path) -> None:
 
 
 def _package(folder: Path) -> None:
-    for part in ("ops", "cells", "layers", "models", "data", "serving", "first", "second"):
+    for part in ("ops", "cells", "layers", "models", "data", "serving", "server", "first", "second"):
         (folder / part).mkdir()
         (folder / part / "__init__.py").touch()
     for part in ("__init__", "errors", "config", "task", "cli", "decoding", "runtime"):
@@ -136,7 +138,8 @@ def test_every_task_package_has_the_same_files_and_names(name: str) -> None:
     assert {"__init__.py", "__main__.py", "config.py", "task.py", "README.md"} <= {p.name for p in folder.iterdir()}
     config = importlib.import_module(f"rnnapps.{name}.config")
     public = importlib.import_module(f"rnnapps.{name}").__all__
-    assert set(public) == {"EXAMPLES", "PRESETS", *VERBS, *VERBS.values()}
+    shared = {options for options, _ in SHARED_VERBS.values()}
+    assert set(public) == {"EXAMPLES", "PRESETS", *VERBS, *VERBS.values(), *shared}
     assert len(config.EXAMPLES) == 3
     assert {"tiny", "base", config.DEFAULT_PRESET} <= set(config.PRESETS)
     functions = {

@@ -3,6 +3,7 @@
     ops -> cells -> layers -> models -> task packages     an arrow reads "is imported by"
     data, decoding, forecasts, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
     exchange and inspect stand on layers; the command gradient_flow stands on inspect
+    server stands on serving's C API and on step_writer, and runs without TensorFlow's Python
 
 Imports inside functions and under `if TYPE_CHECKING` count too. Prints one line for each import that goes the wrong
 way, and leaves with status 1 when there is one.
@@ -24,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"files"},
     "task": set(),
     "cli": {"config", "task", ""},
+    "server": {"config", "data", "serving", "step_writer"},
+    "step_writer": {"data"},
     "ops": set(),
     "cells": {"ops"},
     "layers": {"cells", "ops"},
@@ -56,6 +59,8 @@ NOT_FOR_TASKS = {"task"}
 TENSORFLOW = {"ops", "data", "decoding", "forecasts", "inspect", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
 LIGHT = {"", "errors", "files", "config", "task", "cli", "gradient_flow"}
+# Parts that run in a process without TensorFlow's Python and without Keras.
+WITHOUT_TENSORFLOW = {"server", "step_writer"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}
 
 
@@ -80,6 +85,8 @@ def problem(path: Path, importer: str, name: str, parts: set[str]) -> str | None
     if top in ("tensorflow", "keras"):
         if importer in LIGHT or (task and path.name in LIGHT_FILES):
             return f"imports {top}, and --help would wait for it"
+        if importer in WITHOUT_TENSORFLOW:
+            return f"imports {top}, without which this part runs"
         if top == "tensorflow" and importer not in TENSORFLOW:
             return "imports tensorflow: wanted keras.ops, or a function in " + ", ".join(sorted(TENSORFLOW))
     if top != PACKAGE:

@@ -8,12 +8,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rnnapps.captioning.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict
+from rnnapps.captioning.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict, Serve
 
 if TYPE_CHECKING:
     from rnnapps.captioning.task import evaluate, export, predict, train
 
-__all__ = ["EXAMPLES", "PRESETS", "Config", "Evaluate", "Export", "Predict", "evaluate", "export", "predict", "train"]
+__all__ = [
+    "EXAMPLES",
+    "PRESETS",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Serve",
+    "evaluate",
+    "export",
+    "predict",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

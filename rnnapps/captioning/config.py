@@ -13,8 +13,20 @@ from typing import ClassVar, Literal
 from rnnapps.captioning.verbs import RUN, SEED_LIMIT, Evaluate, Export, Predict
 from rnnapps.config import check_above, check_at_most_one, check_range, check_types
 from rnnapps.errors import UsageError
+from rnnapps.server.options import ServeModel
 
-__all__ = ["DEFAULT_PRESET", "EXAMPLES", "PRESETS", "RUN", "SHIPPED_MODEL", "Config", "Evaluate", "Export", "Predict"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "EXAMPLES",
+    "PRESETS",
+    "RUN",
+    "SHIPPED_MODEL",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Serve",
+]
 
 SHIPPED_MODEL = "flickr8k"
 DEFAULT_PRESET = "quick"
@@ -210,3 +222,10 @@ PRESETS: dict[str, Config] = {
         validate_every=5.0, sample_every=0,
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Serve(ServeModel):
+    __doc__ = ServeModel.__doc__
+
+    SHIPPED: ClassVar[str] = SHIPPED_MODEL

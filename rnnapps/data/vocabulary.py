@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnapps.errors import RunError, UsageError
 from rnnapps.files import write_whole
-from rnnapps.ops.strings import KINDS, split
+from rnnapps.ops.pieces import KINDS, split_text
 
 UNSEEN = "\N{REPLACEMENT CHARACTER}"
 MAX_VOCABULARY = 20_000
@@ -110,12 +110,11 @@ class Vocabulary(JsonFile):
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if self.kind == "byte":
             return self.id_of_code[np.frombuffer(data, np.uint8)]
-        pieces = split([data], "word").flat_values.numpy()
-        return np.array([self._id_of_symbol.get(piece, 0) for piece in pieces], np.int32)
+        return np.array([self._id_of_symbol.get(piece, 0) for piece in split_text(data, "word")], np.int32)
 
     def unseen(self, text: str) -> list[str]:
         """The pieces of a text that have no id of their own, each once, in order of their code."""
-        pieces = split([text.encode("utf-8", "surrogatepass")], self.kind).flat_values.numpy()
+        pieces = split_text(text, self.kind)
         without = {piece for piece, i in zip(pieces, self.encode(text), strict=True) if i == 0}
         return [piece.decode("utf-8", "backslashreplace") for piece in sorted(without)]
 

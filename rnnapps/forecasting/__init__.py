@@ -8,12 +8,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rnnapps.forecasting.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict
+from rnnapps.forecasting.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict, Serve
 
 if TYPE_CHECKING:
     from rnnapps.forecasting.task import evaluate, export, predict, train
 
-__all__ = ["EXAMPLES", "PRESETS", "Config", "Evaluate", "Export", "Predict", "evaluate", "export", "predict", "train"]
+__all__ = [
+    "EXAMPLES",
+    "PRESETS",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Serve",
+    "evaluate",
+    "export",
+    "predict",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

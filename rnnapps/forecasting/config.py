@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_range, check_types
 from rnnapps.errors import UsageError
+from rnnapps.server.options import ServeModel
 
 RUN = Path("runs/forecasting")
 SHIPPED_MODEL = "etth1"
@@ -293,3 +294,10 @@ class Export:
     def __post_init__(self) -> None:
         check_types(self)
         check_folder_name(self, "name")
+
+
+@dataclass(frozen=True)
+class Serve(ServeModel):
+    __doc__ = ServeModel.__doc__
+
+    SHIPPED: ClassVar[str] = SHIPPED_MODEL

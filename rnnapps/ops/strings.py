@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-KINDS = ("char", "byte", "word")
+from rnnapps.ops.pieces import KINDS
 
 # One leading space belongs to the word after it; every other character stands alone, so nothing is lost.
 _WORD = r" ?[\pL\pM\pN_]+|(?s:.)"

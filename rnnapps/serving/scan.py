@@ -1,4 +1,7 @@
-"""Looks through a SavedModel's files for what a server cannot or must not run, without loading it."""
+"""Looks through a SavedModel's files for what a server cannot or must not run, before anything reads them.
+
+Needs TensorFlow's protocol buffers only, so that a process without TensorFlow's Python can use it.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +13,55 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework import op_def_registry  # no public name gives the types of an operation
 
 from rnnapps.errors import RunError
 
-# Ops that need a GPU, the process that wrote the model, its files or its terminal.
-FORBIDDEN = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "Print", "PrintV2")
+# Ops that call Python, or that read or write files when a request says so. (Those that restore the variables and fill
+# the tables of every SavedModel take their paths from the loader, and are checked by name.)
+REACH_OUT = {
+    "PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "FixedLengthRecordDataset",
+    "FixedLengthRecordDatasetV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "LoadDataset",
+    "LoadDatasetV2", "SaveDataset", "SaveDatasetV2", "TFRecordDataset", "TFRecordDatasetV2", "TFRecordReader",
+    "TFRecordReaderV2", "TextLineDataset", "TextLineReader", "TextLineReaderV2", "WholeFileReader",
+    "WholeFileReaderV2", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3",
+}  # fmt: skip
+_TALK = {"Print", "PrintV2"}
 _GPU_ONLY = "Cudnn"
-# By their names, since a marked function may be called from another one that is inside it.
+_VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
+_LARGEST_GRAPH = 2**31 - 1  # a protocol buffer holds no more
 _XLA_MARK = "_XlaMustCompile"
 
 
-def check_files(path: Path) -> None:
-    """Checks that a SavedModel is whole and lies inside its folder.
+class Damaged(RunError):
+    """A file is missing, or is not what its name says."""
+
+
+def check_files(path: Path, root: Path | None = None) -> None:
+    """Checks that a SavedModel is whole and that nothing in it leads elsewhere.
+
+    Args:
+        path: Its folder.
+        root: Where symbolic links may lead. Default: the folder itself.
 
     Raises:
-        RunError: A file is missing, or one that it names, or that lies in it as a link, is elsewhere.
+        Damaged: A file is missing or damaged.
+        RunError: A link, an asset or the variables' path leaves the folder.
     """
-    for name in ("saved_model.pb", "variables/variables.index"):
-        if not (path / name).is_file():
-            raise RunError(f"{path} has no {name}: wanted a whole SavedModel")
-    if not list(path.glob("variables/variables.data-*")):
-        raise RunError(f"{path} has no variables/variables.data-*: wanted a whole SavedModel")
-    home = path.resolve()
-    for found in path.rglob("*"):
-        if found.is_symlink() and not found.resolve().is_relative_to(home):
-            raise RunError(f"{found} is a link that leaves its folder: wanted a file")
+    home = (root or path).resolve()
+    for found in (path, *_everything(path)):
+        if not found.resolve().is_relative_to(home):
+            raise RunError(f"{found.name} is a symbolic link that leaves its folder: wanted a file")
     for meta_graph in _read(path).meta_graphs:
+        has_variables = any(node.op in _VARIABLES for node in meta_graph.graph_def.node)
+        for name in ("variables.index", "variables.data-*") if has_variables else ():
+            # TensorFlow would load the graph, and every request would fail.
+            if not list(path.glob(f"variables/{name}")):
+                raise Damaged(f"version {path.name} holds no variables/{name}")
         for asset in meta_graph.asset_file_def:
-            if not (home / "assets" / asset.filename).resolve().is_relative_to(home / "assets"):
-                raise RunError(f"{path} names the asset {asset.filename!r}: wanted a file inside its folder")
+            _check_inside(path / "assets", asset.filename)
+        for name in (meta_graph.saver_def.filename_tensor_name, meta_graph.saver_def.save_tensor_name):
+            if name.startswith("/") or ".." in Path(name).parts:
+                raise RunError(f"the variables' path {name!r} leaves the folder")
 
 
 def check_operations(path: str | os.PathLike[str], xla: bool = False) -> None:
@@ -53,17 +75,12 @@ def check_operations(path: str | os.PathLike[str], xla: bool = False) -> None:
         RunError: It holds such an op; without `xla`, a function that XLA must compile; with it, such a function with
             strings inside.
     """
-    for meta_graph in _read(Path(path)).meta_graphs:
-        graph = meta_graph.graph_def
+    for graph in graphs(Path(path)):
         functions = {function.signature.name: function for function in graph.library.function}
+        check_nodes(graph)
         for node in _nodes(graph):
-            if node.op in FORBIDDEN:
-                raise RunError(f"the model holds the op {node.op} ({node.name}), which a server cannot run")
-            if node.op.startswith(_GPU_ONLY):
-                raise RunError(
-                    f"the model holds the op {node.op} ({node.name}), which runs on a GPU only: "
-                    "wanted layers with use_cudnn=False"
-                )
+            if node.op in _TALK:
+                raise RunError(f"the model holds the op {node.op} ({node.name}), which writes to the server's terminal")
         marked = [function.signature.name for function in functions.values() if _is_marked(function.attr)]
         marked += [called for node in _nodes(graph) if _is_marked(node.attr) for called in _called(node, functions)]
         if marked and not xla:
@@ -74,11 +91,52 @@ def check_operations(path: str | os.PathLike[str], xla: bool = False) -> None:
                     raise RunError(f"{name}, which XLA must compile, holds the op {node.op} ({node.name}) on strings")
 
 
+def check_nodes(graph: Any) -> None:
+    """Looks through a `GraphDef`, all its functions included, for what reaches out or runs on a GPU only.
+
+    Raises:
+        RunError: It holds such an op.
+    """
+    for node in _nodes(graph):
+        if node.op in REACH_OUT:
+            raise RunError(f"the model holds the op {node.op} ({node.name}), which a server does not run")
+        if node.op.startswith(_GPU_ONLY):
+            raise RunError(
+                f"the model holds the op {node.op} ({node.name}), which runs on a GPU only: "
+                "wanted layers with use_cudnn=False"
+            )
+
+
+def graphs(path: Path) -> list[Any]:
+    """The `GraphDef`s of a SavedModel.
+
+    Raises:
+        Damaged: It is not readable.
+    """
+    return [meta_graph.graph_def for meta_graph in _read(path).meta_graphs]
+
+
 def _read(path: Path) -> Any:
+    file = path / "saved_model.pb"
+    if not file.is_file():
+        raise Damaged(f"version {path.name} holds no saved_model.pb")
+    if file.stat().st_size > _LARGEST_GRAPH:
+        raise RunError("saved_model.pb is larger than 2 GiB")
     try:
-        return saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        return saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except (OSError, DecodeError) as error:
-        raise RunError(f"{path / 'saved_model.pb'} is not readable ({error}): wanted a SavedModel") from error
+        raise Damaged(f"saved_model.pb of version {path.name} is damaged") from error
+
+
+def _check_inside(folder: Path, name: str) -> None:
+    path = Path(os.path.normpath(folder / name))
+    if not name or "\0" in name or path == folder or not path.is_relative_to(folder):
+        raise RunError(f"the asset {name!r} lies outside of the folder {folder.name}")
+
+
+def _everything(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):  # which follows no symbolic link
+        yield from (Path(parent, name) for name in (*folders, *files))
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -111,6 +169,8 @@ def _reached(names: list[str], functions: Any) -> list[str]:
 
 
 def _has_strings(node: Any) -> bool:
+    from tensorflow.python.framework import op_def_registry  # no public name gives the types of an operation
+
     string = types_pb2.DT_STRING
     definition = op_def_registry.get(node.op)  # None where it is a function's name
     arguments = [*definition.input_arg, *definition.output_arg] if definition else []

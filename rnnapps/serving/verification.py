@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import numpy as np
 import tensorflow as tf
 
 from rnnapps.errors import RunError
 from rnnapps.serving import scan, server_files, warmup
 from rnnapps.serving.capi import run_in_c_api
+from rnnapps.serving.options import Verify
 from rnnapps.serving.saved_model import Endpoint, describe, is_xla, load_endpoints, servables
 
 Answer = dict[str, np.ndarray]
@@ -265,13 +267,15 @@ def _short(array: np.ndarray) -> str:
     return f"{array.dtype.name} {list(array.shape)} {flat}"
 
 
-def main(options: Any) -> None:
+def run(options: Verify) -> None:
     """`python -m rnnapps verify PATH`: prints the checks of each version in a folder.
 
     Raises:
         UsageError: There is no SavedModel there.
         RunError: A check failed.
     """
+    # A loaded export has no gradient of its loops, which TensorFlow warns of and nobody here asks for.
+    absl.logging.set_verbosity(absl.logging.ERROR)
     failed = []
     for path in servables(options.path):
         checks = verify(path)

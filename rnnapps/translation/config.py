@@ -12,9 +12,21 @@ from typing import ClassVar, Literal
 
 from rnnapps.config import check_above, check_at_most_one, check_range, check_types
 from rnnapps.errors import UsageError
+from rnnapps.server.options import ServeModel
 from rnnapps.translation.verbs import RUN, SEED_LIMIT, Evaluate, Export, Predict
 
-__all__ = ["DEFAULT_PRESET", "EXAMPLES", "PRESETS", "RUN", "SHIPPED_MODEL", "Config", "Evaluate", "Export", "Predict"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "EXAMPLES",
+    "PRESETS",
+    "RUN",
+    "SHIPPED_MODEL",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Serve",
+]
 
 SHIPPED_MODEL = "multi30k_en_de"
 DEFAULT_PRESET = "quick"
@@ -211,3 +223,10 @@ PRESETS: dict[str, Config] = {
         learning_rate=0.01, dropout=0.0, label_smoothing=0.0, validate_every=5.0, sample_every=0,
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Serve(ServeModel):
+    __doc__ = ServeModel.__doc__
+
+    SHIPPED: ClassVar[str] = SHIPPED_MODEL

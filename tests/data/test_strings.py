@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 import unicodedata
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from rnnapps.ops.pieces import KINDS, split_text
 from rnnapps.ops.strings import MAX_PIECE, clean, nfkc, split, split_sentence
 
 TEXTS = [
@@ -182,3 +185,19 @@ def test_clean_text_stays_as_it_is(lowercase: bool) -> None:
     every = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
     once = clean(tf.constant(every + SENTENCES), lowercase)
     assert clean(once, lowercase).numpy().tolist() == once.numpy().tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_host_splits_as_the_graph_does(kind):
+    """Every character that Python knows, between others; and bytes that are no UTF-8."""
+    codes = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
+    texts = [f"a{chr(code)} {chr(code)}_  b".encode() for code in codes[:: 1 if kind == "word" else 97]]
+    rng = np.random.default_rng(0)
+    parts = [b"a", b" ", b"\xc3", b"\xa9", b"\xed", b"\xa0", b"\x80", b"\xf0", b"\x9f", b"\x98", b"\xe2\x82", b"\xff"]
+    texts += [b"".join(rng.choice(np.array(parts, object), rng.integers(12))) for _ in range(300)]
+    assert [split_text(text, kind) for text in texts] == split(texts, kind).to_list()
+
+
+def test_the_host_refuses_an_unknown_kind():
+    with pytest.raises(ValueError, match="one of char, byte, word, not 'chars'"):
+        split_text("a", "chars")

@@ -36,13 +36,13 @@ class Padded(Served):
     TAKES_PADDING = True
 
 
-def saved(path, function, requests, *signature, padded=True):
+def saved(path, function, requests, *signature, kind=Padded):
     """A SavedModel of a server that pads, with its warm-up file, written without any check."""
-    served = Served(function, *(signature or [ANY]), requests=requests)
+    served = kind(function, *(signature or [ANY]), requests=requests)
     tf.saved_model.save(served, str(path), signatures=served.endpoints())
     warmup.write(path, "made", served.warmup())
     described = {"serving_default": {"inputs": {"x": {"shape": [None, None]}}}}
-    server_files.write_batching(path, (1, 2), described, padded)
+    server_files.write_batching(path, (1, 2), described, kind.TAKES_PADDING)
     return path
 
 
@@ -53,10 +53,15 @@ def failure(path, xla=None):
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    def running(x):
-        return {"y": tf.cumsum(x, axis=1)}
+    scale = tf.Variable(2.0)
 
-    return saved(tmp_path_factory.mktemp("good"), running, rows(3, 5))
+    class Scaled(Padded):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.scale = scale  # held, so that it is saved
+
+    path = tmp_path_factory.mktemp("good")
+    return saved(path, lambda x: {"y": scale * tf.cumsum(x, axis=1)}, rows(3, 5), kind=Scaled)
 
 
 def test_a_good_model_passes_every_check(good):
@@ -160,7 +165,7 @@ def test_missing_and_damaged_files_are_one_sentence(good, tmp_path):
     path = damage(good, tmp_path / "short")
     content = (path / "saved_model.pb").read_bytes()
     (path / "saved_model.pb").write_bytes(content[: len(content) // 2])
-    assert "not readable" in failure(path)[1]
+    assert "damaged" in failure(path)[1]
     path = damage(good, tmp_path / "warm")
     record = (path / warmup.FILE).read_bytes()
     (path / warmup.FILE).write_bytes(record[:-3])
@@ -178,7 +183,7 @@ def test_paths_that_climb_out_are_refused(good, tmp_path):
     path = damage(good, tmp_path / "link")
     (path / "assets").mkdir(exist_ok=True)
     (path / "assets" / "words.txt").symlink_to(tmp_path / "elsewhere")
-    assert "a link that leaves its folder" in failure(path)[1]
+    assert "a symbolic link that leaves its folder" in failure(path)[1]
 
 
 def test_requests_for_other_endpoints_or_with_other_inputs_are_found(tmp_path):

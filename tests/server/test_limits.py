@@ -1,0 +1,99 @@
+"""Requests that are too large or too slow."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+
+import pytest
+from server_process import Server, ask, raw
+
+PREDICT = "/v1/models/sums:predict"
+
+
+@pytest.fixture(scope="module")
+def small(models):
+    with Server(models, "--max-request-bytes", "1000000", "--request-timeout", "1", "--grpc-port", "-1") as server:
+        assert server.grpc == "off"
+        yield server
+
+
+def test_a_body_of_100_mb(small):
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n"
+    piece = b"x" * 1_000_000
+    status, body = raw(small, f"{head}Content-Length: 100000000\r\n\r\n".encode(), *[piece] * 100)
+    assert status == 413 and "larger than 1000000 bytes" in json.loads(body)["error"]
+    chunk = b"f4240\r\n" + piece + b"\r\n"
+    status, body = raw(small, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode(), *[chunk] * 100)
+    assert status == 413
+    assert small.predict("sums", instances=[1]) == (200, {"predictions": [1.0]})
+
+
+def test_curl_s_expect_header(small):
+    body = b'{"instances": [1]}'
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", small.port), timeout=60) as connection:
+        connection.sendall((head % len(body)).encode())
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())) == (200, {"predictions": [1.0]})
+    assert raw(small, (head % 10**9).encode())[0] == 413
+
+
+@pytest.mark.parametrize("begin", ["P", "POST ", f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n"])
+def test_slow_headers(small, begin):
+    letters = [bytes([letter]) for letter in b"POST /v1/m"[len(begin) :][:9] or b"X-Header"]
+    status, body = raw(small, begin.encode(), *letters, pause=0.3)
+    assert status == 408 and "headers did not arrive" in json.loads(body)["error"]
+
+
+def test_a_slow_body(small):
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    status, body = raw(small, head.encode(), *[b" "] * 8, pause=0.3)
+    assert status == 408 and "body did not arrive" in json.loads(body)["error"]
+
+
+def test_slow_headers_on_a_connection_that_is_kept(small):
+    connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=60)
+    for _ in range(2):
+        assert ask(connection, PREDICT, {"instances": [1]})[0] == 200
+        time.sleep(1.2)  # idle is not slow
+    connection.sock.sendall(b"GET ")
+    answer = http.client.HTTPResponse(connection.sock)
+    answer.begin()
+    assert answer.status == 408
+    answer.close()
+    connection.close()
+
+
+def test_a_request_that_has_begun_is_finished_before_the_server_stops(models):
+    body = b'{"instances": [1]}'
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with Server(models) as server:
+        waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        assert ask(waiting, PREDICT, body)[0] == 200
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(head + body[:5])
+            time.sleep(0.2)
+            server.process.terminate()
+            while _is_open(server):
+                time.sleep(0.05)
+            assert ask(waiting, PREDICT, body) == (503, {"error": "The server stops"})
+            connection.sendall(body[5:])
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())) == (200, {"predictions": [1.0]})
+        waiting.close()
+        assert server.process.wait(60) == 0
+
+
+def _is_open(server):
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
+    except ConnectionRefusedError:
+        return False
+    return True
