@@ -88,32 +88,26 @@ class CSession:
             TensorFlowError: The request fails.
             RuntimeError: The session is closed.
         """
-        sources = self._inputs_of(signature)
-        if set(inputs) != set(sources):
-            raise KeyError(f"{signature} takes {sorted(sources)}, not {sorted(inputs)}")
-        names, sinks = self._outputs_of(signature, None if outputs is None else tuple(outputs))
-        with self._idle:
-            if self._session is None:
-                raise RuntimeError("the session is closed")
-            self._running += 1
-        results = (ctypes.c_void_p * len(names))()
-        feeds: list[int] = []
-        try:
-            for name, value in inputs.items():
-                feeds.append(self._tensor(value, sources[name][1]))
-            places = _array(_Output, [sources[name][0] for name in inputs])
-            tensors = _array(ctypes.c_void_p, feeds)
-            with self._status() as status:
-                self._lib.TF_SessionRun(
-                    self._session, None, places, tensors, len(feeds), sinks, results, len(names), None, 0, None, status
-                )
-            return {name: self._value(result) for name, result in zip(names, results, strict=True)}
-        finally:
-            for tensor in (*feeds, *filter(None, results)):
-                self._lib.TF_DeleteTensor(tensor)
-            with self._idle:
-                self._running -= 1
-                self._idle.notify_all()
+        with self._open() as session:
+            sources = self._inputs_of(signature)
+            if set(inputs) != set(sources):
+                raise KeyError(f"{signature} takes {sorted(sources)}, not {sorted(inputs)}")
+            names, sinks = self._outputs_of(signature, None if outputs is None else tuple(outputs))
+            results = (ctypes.c_void_p * len(names))()
+            feeds: list[int] = []
+            try:
+                for name, value in inputs.items():
+                    feeds.append(self._tensor(value, sources[name][1]))
+                places = _array(_Output, [sources[name][0] for name in inputs])
+                tensors = _array(ctypes.c_void_p, feeds)
+                with self._status() as status:
+                    self._lib.TF_SessionRun(
+                        session, None, places, tensors, len(feeds), sinks, results, len(names), None, 0, None, status
+                    )
+                return {name: self._value(result) for name, result in zip(names, results, strict=True)}
+            finally:
+                for tensor in (*feeds, *filter(None, results)):
+                    self._lib.TF_DeleteTensor(tensor)
 
     def close(self) -> None:
         """Waits for the requests that run and frees the model; a second call does nothing."""
@@ -134,6 +128,21 @@ class CSession:
     def __del__(self) -> None:
         if getattr(self, "_session", None) is not None:
             self.close()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """The session, which `close` frees after the `with` at the earliest."""
+        with self._idle:
+            session = self._session
+            if session is None:
+                raise RuntimeError("the session is closed")
+            self._running += 1
+        try:
+            yield session
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
 
     def _load(self, path: bytes, threads: tuple[int, int]) -> None:
         from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
