@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any
 from rnnapps.errors import UsageError
 from rnnapps.server.apis import model_server_config_pb2, text_format
 
+_LOG = logging.getLogger(__name__)
 CONFIG = "models.config"
 _MOUNT = "/models"  # where the folder lies in TensorFlow Serving's image
 _LARGEST_VERSION = 2**63 - 1
@@ -69,14 +71,45 @@ def homes(path: Path) -> Callable[[], list[Home]]:
         return lambda: [one]
     config = path / CONFIG
     if config.is_file():
-        configured = _configured(config)
-        return lambda: configured
+        return _Watched(config)
     alone = Home(path.resolve().name, path)
     if alone.versions():
         return lambda: [alone]
     if not _subfolders(path):
         raise UsageError(f"{path} holds no model: wanted NAME/VERSION folders, as export writes")
     return lambda: _subfolders(path)
+
+
+class _Watched:
+    """The models of a models.config, which is read again when it changes, as an export changes it.
+
+    Args:
+        config: The file.
+
+    Raises:
+        UsageError: It is not accepted at first; a later one that is not is overlooked, with a line in the log.
+    """
+
+    def __init__(self, config: Path):
+        self._config, self._seen = config, _looks(config)
+        self._found = _configured(config)
+
+    def __call__(self) -> list[Home]:
+        if (looks := _looks(self._config)) not in (None, self._seen):
+            self._seen = looks
+            try:
+                self._found = _configured(self._config)
+            except (UsageError, OSError) as error:
+                _LOG.error("what was read before stays: %s", error)
+        return self._found
+
+
+def _looks(file: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _subfolders(path: Path) -> list[Home]:

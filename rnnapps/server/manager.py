@@ -77,7 +77,7 @@ class Manager:
         """Looks at the folders once, and brings what is loaded in line with them."""
         found = {home.name: home for home in await self._in_thread(self._homes)}
         for name, home in found.items():
-            self.models.setdefault(name, Model(home))
+            self.models.setdefault(name, Model(home)).home = home
         await asyncio.gather(*(self._update(model, name in found) for name, model in self.models.items()))
         gone = [name for name, model in self.models.items() if name not in found and not model.versions]
         for name in gone:

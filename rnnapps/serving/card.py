@@ -32,8 +32,8 @@ TensorFlow Serving, in the folder that holds all models{flags}:
 
 ```sh
 docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD:/models" tensorflow/serving \\
-  --model_config_file=/models/models.config --monitoring_config_file=/models/monitoring.config \\
-  --allow_version_labels_for_unavailable_models=true{xla} \\
+  --model_config_file=/models/{config} --monitoring_config_file=/models/monitoring.config \\
+  --allow_version_labels_for_unavailable_models=true --model_config_file_poll_wait_seconds=5{xla} \\
   --enable_batching --enable_per_model_batching_parameters
 ```
 
@@ -74,6 +74,7 @@ def write_card(folder: Path, version: str, manifest: Mapping[str, Any]) -> None:
         seed=manifest.get("seed", "none"),
         endpoints="\n\n".join(_endpoint(key, value) for key, value in manifest["endpoints"].items()),
         flags="; its functions are compiled by XLA, for which the server has to be told" if xla else "",
+        config="models_xla.config" if xla else "models.config",
         xla=" --xla_cpu_compilation_enabled=true" if xla else "",
         versions=", ".join(f"{key} {value}" for key, value in manifest.get("versions", {}).items())
         or "what is unknown",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnapps.files import write_whole
-from rnnapps.serving.saved_model import versions
+from rnnapps.serving.saved_model import is_xla, versions
 
 BATCHING = "batching_params.pbtxt"
 _PADDING = "pad_variable_length_inputs: true"
@@ -61,15 +61,23 @@ def write_server_files(models: Path) -> None:
     """Writes `models.config` and `monitoring.config` for all models in a folder, each at its highest version.
 
     A server started with `--model_config_file` and `--allow_version_labels_for_unavailable_models=true` then knows each
-    by its label "stable" too.
+    by its label "stable" too. Models whose functions XLA compiles are only in `models_xla.config`, beside the others:
+    a server with XLA switched off would not start with them.
 
     Raises:
         RunError: They cannot be written.
     """
-    names = sorted(folder.name for folder in models.glob("[!.]*") if versions(folder))
-    entries = "".join(_entry(name, versions(models / name)[-1]) for name in names)
-    _write(models / "models.config", f"model_config_list {{\n{entries}}}\n")
+    found = {folder: versions(folder)[-1] for folder in sorted(models.glob("[!.]*")) if versions(folder)}
+    plain = {folder: number for folder, number in found.items() if not is_xla(folder / str(number))}
+    _write(models / "models.config", _config(plain))
+    if plain != found:
+        _write(models / "models_xla.config", _config(found))
     _write(models / "monitoring.config", _MONITORING)
+
+
+def _config(found: Mapping[Path, int]) -> str:
+    entries = "".join(_entry(folder.name, number) for folder, number in found.items())
+    return f"model_config_list {{\n{entries}}}\n"
 
 
 def _entry(name: str, version: int) -> str:

@@ -235,6 +235,29 @@ def test_models_config(saved, tmp_path):
             assert server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})[0] == 404
 
 
+def test_a_models_config_that_changes_is_followed(saved, tmp_path):
+    """As an export changes it: the new version is in its place before the file names it."""
+
+    def configure(text):
+        (tmp_path / "draft").write_text(text)
+        (tmp_path / "draft").rename(tmp_path / "models.config")
+
+    def only(number):
+        policy = f"model_version_policy {{ specific {{ versions: {number} }} }}"
+        label = f"version_labels {{ key: 'stable' value: {number} }}"
+        return f"model_config_list {{ config {{ name: 'sums' base_path: '/models/sums' {policy} {label} }} }}"
+
+    shutil.copytree(saved(10.0), tmp_path / "sums" / "1")
+    configure(only(1))
+    with Server(tmp_path, "--grpc-port", "-1") as server:
+        _publish(saved(20.0), tmp_path / "sums" / "2")
+        configure("nonsense {")
+        assert server.ask("/v1/models/sums/labels/stable:predict", {"instances": [0.0]})[1] == {"predictions": [10.0]}
+        configure(only(2))
+        server.wait_for("sums", lambda found: found == {1: ("END", ""), 2: ("AVAILABLE", "")})
+        assert server.ask("/v1/models/sums/labels/stable:predict", {"instances": [0.0]})[1] == {"predictions": [20.0]}
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -252,6 +252,10 @@ def test_the_servers_files_name_every_model_at_its_last_version(tmp_path):
         for one in config.model_config_list.config
     }
     assert found == {"a": ("/models/a", [2], {"stable": 2}), "b": ("/models/b", [1], {"stable": 1})}
+    assert not (tmp_path / "models_xla.config").exists()
+    write_saved_model(Served(lambda x: {"y": x}, ANY, requests=rows(2, 3), xla=True), tmp_path, "b_xla", {})
+    assert "b_xla" not in (tmp_path / "models.config").read_text()
+    assert (tmp_path / "models_xla.config").read_text().count("name:") == 3
     assert 'path: "/monitoring/prometheus/metrics"' in (tmp_path / "monitoring.config").read_text()
 
 
