@@ -37,6 +37,9 @@ class _Dataclass(Protocol):
 
 ConfigT = TypeVar("ConfigT", bound=_Dataclass)
 
+# Options of training that say nothing of what is learnt.
+MACHINE = {"strategy", "replicas"}
+
 _WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
@@ -109,6 +112,15 @@ def check_folder_name(config: _Dataclass, name: str) -> None:
     value = getattr(config, name)
     if value is not None and (not value or "/" in value or value.startswith(".")):
         raise UsageError(f"{option(name)} {value!r}: wanted a plain folder name")
+
+
+def check_machine(config: Any) -> None:
+    """Raises UsageError where the options of `MACHINE` do not go together, or with `accumulate`."""
+    check_range(config, "replicas", 0)
+    if config.replicas and config.strategy != "mirrored":
+        raise UsageError(f"--replicas {config.replicas} with --strategy {config.strategy}: wanted --strategy mirrored")
+    if config.strategy != "none" and getattr(config, "accumulate", 1) > 1:
+        raise UsageError(f"--accumulate {config.accumulate} with --strategy {config.strategy}: wanted 1")
 
 
 def replace(config: ConfigT, **changes: Any) -> ConfigT:

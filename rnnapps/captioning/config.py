@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from rnnapps.captioning.verbs import RUN, SEED_LIMIT, Evaluate, Export, Predict
-from rnnapps.config import check_above, check_at_most_one, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
 
 __all__ = ["DEFAULT_PRESET", "EXAMPLES", "PRESETS", "RUN", "SHIPPED_MODEL", "Config", "Evaluate", "Export", "Predict"]
@@ -153,6 +153,10 @@ class Config:
     """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
     threads: int = 0
     """Processor threads; 0 takes all cores."""
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
+    replicas: int = 0
+    """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
     seed: int = 0
     """Seed of the weights, of dropout and of the order of captions."""
     sample_every: int = 500
@@ -160,6 +164,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_machine(self)
         check_at_most_one(self, "dataset", "images")
         check_at_most_one(self, "source", "images")
         for name in ("units", "attention_units", "embedding", "batch_size", "accumulate", "max_length", "min_count"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
 
 RUN = Path("runs/forecasting")
@@ -148,11 +148,16 @@ class Config:
     """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
     threads: int = 0
     """Processor threads; 0 takes all cores."""
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
+    replicas: int = 0
+    """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
     seed: int = 0
     """Seed of the weights, of dropout and of the order of windows."""
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_machine(self)
         check_at_most_one(self, "target", "label")
         check_at_most_one(self, "dataset", "csv")
         check_at_most_one(self, "source", "csv")

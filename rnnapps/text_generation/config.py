@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
 
 RUN = Path("runs/text_generation")
@@ -110,6 +110,10 @@ class Config:
     """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
     threads: int = 0
     """Processor threads; 0 takes all cores."""
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
+    replicas: int = 0
+    """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
     seed: int = 0
     """Seed of the weights, of dropout and of the samples."""
     sample_every: int = 500
@@ -119,6 +123,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_machine(self)
         check_at_most_one(self, "dataset", "text")
         check_at_most_one(self, "source", "text")
         for name in ("max_vocabulary", "units", "batch_size", "steps", "sample_length"):

@@ -1,6 +1,7 @@
 """The folder of a run."""
 
 import contextlib
+import functools
 import json
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 
 from rnnapps import config as configs
 from rnnapps.data.corpus import Corpus
+from rnnapps.data.share import Share
 from rnnapps.errors import RunError, UsageError
 from rnnapps.files import write_whole
 from rnnapps.training.loop import Loop
@@ -88,14 +90,14 @@ class Run:
         self.save_config(config)
 
     def carry_out(
-        self, loop: Loop, config: Any, batches: Callable[[int], Any], title: str, figure: str = "validation"
+        self, loop: Loop, config: Any, batches: Callable[[int, Share], Any], title: str, figure: str = "validation"
     ) -> None:
         """Trains, with --resume from the last checkpoint on; draws the learning curve and writes what is known.
 
         Args:
             loop: What trains.
             config: Of the run.
-            batches: From a number of updates to the batches that follow them.
+            batches: From a number of updates, and a share of the rows, to the batches that follow.
             title: Of the learning curve.
             figure: Name of the best validation figure.
 
@@ -104,9 +106,12 @@ class Run:
         """
         if config.resume:
             loop.resume()
-            self.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
+            if loop.distribution.is_chief:
+                self.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
             loop.console.say(f"resuming {self.folder} after {loop.state.step} updates")
-        state = loop.run(batches(loop.state.step))
+        state = loop.run(loop.distribution.spread(functools.partial(batches, loop.state.step)))
+        if not loop.distribution.is_chief:
+            return
         loop.log.plot(self.folder / "learning_curve.png", title, loop.console.metric.label)
         self.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, **{figure: state.best})
 

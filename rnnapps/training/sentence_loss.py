@@ -67,6 +67,11 @@ def loss(
     return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
 
 
+def tokens_in(inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """What `loss` is the mean over."""
+    return tf.reduce_sum(weights)
+
+
 def _output_weights(network: keras.Model) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The matrix `(vocabulary, units)` and the bias that make logits of features."""
     layers = {layer.name: layer for layer in network.layers}

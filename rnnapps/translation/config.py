@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rnnapps.config import check_above, check_at_most_one, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
 from rnnapps.translation.verbs import RUN, SEED_LIMIT, Evaluate, Export, Predict
 
@@ -147,6 +147,10 @@ class Config:
     """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
     threads: int = 0
     """Processor threads; 0 takes all cores."""
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
+    replicas: int = 0
+    """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
     seed: int = 0
     """Seed of the weights, of dropout and of the order of pairs."""
     sample_every: int = 500
@@ -154,6 +158,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_machine(self)
         check_at_most_one(self, "dataset", "pairs")
         check_at_most_one(self, "source", "pairs")
         check_at_most_one(self, "batch_size", "batch_tokens")
