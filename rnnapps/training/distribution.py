@@ -51,6 +51,7 @@ class Distribution:
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None):
         self._strategy: Any = strategy
+        self._gather: Any = None
         self.replicas, self.is_chief, self.is_alone = 1, True, True
         if strategy is not None:
             self.replicas = strategy.num_replicas_in_sync
@@ -216,8 +217,10 @@ class Distribution:
             context = tf.distribute.get_replica_context()
             return [context.all_gather(tf.identity(variable.value), axis=0) for variable in variables]
 
+        if self._gather is None:
+            self._gather = tf.function(lambda: self._strategy.run(on_replica), autograph=False)
         with _said_when_gone():
-            found = tf.function(lambda: self._strategy.run(on_replica), autograph=False)()
+            found = self._gather()
         return [self._strategy.experimental_local_results(one)[0].numpy() for one in found]
 
     def assign(self, variables: Sequence[Any], arrays: Sequence[np.ndarray], of_rows: Sequence[Any] = ()) -> None:

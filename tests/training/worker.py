@@ -1,7 +1,7 @@
 """One process of a training that several share: `python worker.py FILE`.
 
-FILE holds a JSON list of runs, which this process does one after the other: each the name of a task, and what changes
-in its preset "tiny".
+FILE holds a JSON list of runs, which this process does one after the other: each the name of a task, what changes in
+its preset "tiny", and signals that it sends itself after an update: `{"update": 12, "signal": 9}`, or `{}`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,43 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def main() -> None:
+def main() -> int:
     from rnnapps import config as configs
     from rnnapps import runtime
+    from rnnapps.errors import RnnappsError
+    from rnnapps.ops import time_loop
     from rnnapps.training import loop
 
     runtime.configure(threads=1)
     loop._LOG_EVERY = 1  # the loss of each update
-    for task, changes in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+    time_loop._STEPS_PER_TURN = 1  # the same numbers, and less to trace
+    shown = loop.Loop.on_train_batch_end
+    for task, changes, signal in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+
+        def on_train_batch_end(self: Any, batch: int, logs: Any = None, signal: Any = signal) -> None:
+            shown(self, batch, logs)
+            if self.state.step == signal.get("update"):
+                os.kill(os.getpid(), signal["signal"])
+
+        loop.Loop.on_train_batch_end = on_train_batch_end
         presets = importlib.import_module(f"rnnapps.{task}.config").PRESETS
         config = configs.replace(presets["tiny"], **changes)
-        importlib.import_module(f"rnnapps.{task}.task").train(config)
+        try:
+            importlib.import_module(f"rnnapps.{task}.task").train(config)
+        except RnnappsError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_status
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
