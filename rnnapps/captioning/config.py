@@ -157,6 +157,8 @@ class Config:
     """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
     replicas: int = 0
     """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
+    check_gpu: bool = False
+    """End at once where no GPU is seen, so that nothing runs on the processor by mistake."""
     seed: int = 0
     """Seed of the weights, of dropout and of the order of captions."""
     sample_every: int = 500

@@ -55,6 +55,7 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = build.resolved(config)
     spread = distribution(config.strategy, config.replicas)
@@ -104,7 +105,15 @@ def _begin(run: Run, config: Config, console: Console) -> None:
 
 def _batches(config: Config, corpus: Corpus, look: captions.Look, position: int, share: Share) -> Any:
     return captions.batches(
-        corpus.captions, "train", look, config.batch_size, config.seed, position, epochs=None, share=share
+        corpus.captions,
+        "train",
+        look,
+        config.batch_size,
+        config.seed,
+        position,
+        epochs=None,
+        bucket=runtime.bucket(),
+        share=share,
     )
 
 
@@ -128,12 +137,12 @@ def _loop(
     learns = learner.whole if config.trains_encoder else learner.writer
     with spread.scope():
         trainer = WindowTrainer(learns, loss, config.clip, config.clip_at, tokens_in)
-        spread.compile(trainer, updates, jit_compile=False)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The same weights in float32: what is kept, validated and captioned with.
     kept = build.twin(config, learner, corpus.vocabulary)
     model = kept.whole if config.trains_encoder else kept.writer
     translation = answers.of_run(config, kept.whole, corpus)
-    nats, count = mean_nats(model), len(corpus.pictures.entries("validation"))
+    nats, count = mean_nats(model, runtime.jit_compile()), len(corpus.pictures.entries("validation"))
     some = [corpus.pictures.picture("validation", number) for number in range(min(count, _VALIDATION_PICTURES))]
 
     def take_weights() -> None:
@@ -150,7 +159,7 @@ def _loop(
         if config.best == "cider":
             references = [entry.captions for entry in corpus.pictures.entries("validation")[: len(some)]]
             return scores(caption(some), references)["cider_d"]
-        return nats(captions.batches(corpus.captions, "validation", look, _VALIDATION_BATCH))
+        return nats(captions.batches(corpus.captions, "validation", look, _VALIDATION_BATCH, bucket=runtime.bucket()))
 
     def sample() -> str:
         take_weights()

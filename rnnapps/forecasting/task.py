@@ -48,6 +48,7 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = resolved(config)
     run, spread = Run(config.run, DATA), distribution(config.strategy, config.replicas)
@@ -122,10 +123,10 @@ def _loop(run: Run, goal: Goal, console: Console, spread: Distribution) -> Loop:
         learner = goal.network(config.precision)
         trainer = WindowTrainer(learner, goal.loss, config.clip, config.clip_at, lambda inputs, targets: there(targets))
         updates = optimizer(config.optimizer, config.learning_rate, config.weight_decay, config.average)
-        spread.compile(trainer, updates, jit_compile=False)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The model has the same weights in float32: it is what is kept and validated.
     learner.set_weights(model.get_weights())
-    loss = mean_loss(lambda inputs, targets: goal.loss(model, inputs, targets))
+    loss = mean_loss(lambda inputs, targets: goal.loss(model, inputs, targets), runtime.jit_compile())
     every = max(1, goal.count("validation") // _VALIDATION_WINDOWS) if config.validation_fraction else 1
 
     def validate() -> float | None:

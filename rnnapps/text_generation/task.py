@@ -59,6 +59,7 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = _resolve(config)
     spread = distribution(config.strategy, config.replicas)
@@ -122,11 +123,12 @@ def _loop(run: Run, config: Config, corpus: Corpus, console: Console, spread: Di
         rows = spread.rows(config.batch_size)
         trainer = CarriedStateTrainer(network, rows, config.clip, config.clip_at, config.loss)
         updates = optimizer(config.optimizer, config.learning_rate, config.weight_decay)
-        spread.compile(trainer, updates, jit_compile=False)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The same weights in float32 and with random numbers of its own: what is kept, validated and sampled from.
     model = _network(config, corpus)
-    evaluator = Evaluator(model, jit_compile=False)
-    sampler = Sampler(model_step(model), lambda rows: zero_states(model, rows), corpus.vocabulary, jit_compile=False)
+    compiles = runtime.jit_compile()
+    evaluator = Evaluator(model, jit_compile=compiles)
+    sampler = Sampler(model_step(model), lambda rows: zero_states(model, rows), corpus.vocabulary, jit_compile=compiles)
     tokens = min(_VALIDATION_TOKENS, corpus.tokens_in("validation"))
 
     def validate() -> float | None:

@@ -118,9 +118,11 @@ def training_loss(
     return run
 
 
-def mean_nats(network: keras.Model) -> Callable[[Iterable[Any]], float]:
+def mean_nats(network: keras.Model, jit_compile: bool = False) -> Callable[[Iterable[Any]], float]:
     """From batches to the mean cost of a token under a network, in nats, without label smoothing."""
-    cost = tf.function(lambda *batch: loss(network, *batch), autograph=False, reduce_retracing=True)
+    cost = tf.function(
+        lambda *batch: loss(network, *batch), autograph=False, reduce_retracing=True, jit_compile=jit_compile
+    )
 
     def mean(batches: Iterable[Any]) -> float:
         total = count = 0.0

@@ -55,6 +55,7 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = resolved(config)
     spread = distribution(config.strategy, config.replicas)
@@ -91,9 +92,8 @@ def _begin(run: Run, config: Config, console: Console) -> None:
 
 
 def _batches(config: Config, corpus: PairCorpus, position: int, share: Share) -> Any:
-    # Of any length, as nothing is compiled for one; XLA would want few of them.
     return pairs.batches(
-        corpus, "train", config.batch_size, config.batch_tokens, bucket=1, seed=config.seed, position=position,
+        corpus, "train", config.batch_size, config.batch_tokens, runtime.bucket(), config.seed, position,
         epochs=None, share=share,
     )  # fmt: skip
 
@@ -106,12 +106,12 @@ def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console, spread
     with spread.scope():
         learner, updates = network(config, vocabularies, config.precision), optimizer(*rates)
         trainer = WindowTrainer(learner, loss, config.clip, config.clip_at, tokens_in)
-        spread.compile(trainer, updates, jit_compile=False)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The same weights in float32: what is kept, validated and translated with.
     model = network(config, vocabularies)
     translation = TranslationModel.from_keras(model, vocabularies, config.max_length)
     sources, targets = (texts[:_VALIDATION_PAIRS] for texts in corpus.texts("validation"))
-    nats = mean_nats(model)
+    nats = mean_nats(model, runtime.jit_compile())
 
     def take_weights() -> None:
         put_weights(model, learner, updates)
@@ -125,7 +125,7 @@ def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console, spread
             return None
         if config.best == "bleu":
             return scores(translate(sources), targets, config.lowercase)["bleu"]
-        return nats(pairs.batches(corpus, "validation", _VALIDATION_BATCH, bucket=1))
+        return nats(pairs.batches(corpus, "validation", _VALIDATION_BATCH, bucket=runtime.bucket()))
 
     def sample() -> str:
         take_weights()
@@ -140,7 +140,9 @@ def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console, spread
 
 
 def _plan(config: Config, corpus: PairCorpus, size: int) -> Plan:
-    per_epoch = pairs.batches_per_epoch(corpus, "train", config.batch_size, config.batch_tokens, bucket=1)
+    per_epoch = pairs.batches_per_epoch(
+        corpus, "train", config.batch_size, config.batch_tokens, bucket=runtime.bucket()
+    )
     count, (_, tokens) = corpus.pairs_in("train"), corpus.tokens_in("train")
     counted = count if config.best == "bleu" else count + tokens  # each target has its end as well
     return Plan.of(
