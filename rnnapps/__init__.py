@@ -37,6 +37,7 @@ _SUBMODULES = (
     "runtime",
     "sampler",
     "serving",
+    "space",
     "text_generation",
     "training",
     "translation",

@@ -68,6 +68,35 @@ def wanted(cls: type, name: str) -> str:
     return _WANTED[hint]
 
 
+def plain_type(cls: type, name: str) -> Any:
+    """The type of a field's values, apart from `None`; that of the items of a `tuple`, and `str` for a `Literal`."""
+    hint = _hints(cls)[name]
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
+    origin = typing.get_origin(hint)
+    return str if origin is Literal else typing.get_args(hint)[0] if origin is tuple else hint
+
+
+def read_value(cls: type, name: str, text: str) -> Any:
+    """The value of a field that a text means; `none` is `None` where that is accepted, and a `tuple` has one item.
+
+    Raises:
+        UsageError: The field does not accept it.
+    """
+    hint, kind = _hints(cls)[name], plain_type(cls, name)
+    if text.lower() == "none" and type(None) in typing.get_args(hint):
+        return None
+    value: Any = text
+    if kind is bool:
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise UsageError(f"{option(name)} {text}: wanted {wanted(cls, name)}") from None
+    return _convert(option(name), (value,) if typing.get_origin(hint) is tuple else value, hint)
+
+
 def check_types(config: _Dataclass) -> None:
     """Checks each field's value against its type, and brings near ones into it: text to `Path`, list to `tuple`.
 

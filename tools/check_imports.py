@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "config": {"files"},
     "task": set(),
+    "space": {"config"},
     "cli": {"config", "task", ""},
     "ops": set(),
     "cells": {"ops"},
@@ -39,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "neurons": set(),
     "training": {
         "config",
+        "space",
         "data",
         "files",
         "decoding",
@@ -54,7 +56,7 @@ NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
 TENSORFLOW = {"ops", "data", "decoding", "forecasts", "inspect", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
-LIGHT = {"", "errors", "files", "config", "task", "cli", "gradient_flow"}
+LIGHT = {"", "errors", "files", "config", "task", "space", "cli", "gradient_flow"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}
 
 

@@ -13,8 +13,20 @@ from typing import ClassVar, Literal
 from rnnapps.captioning.verbs import RUN, SEED_LIMIT, Evaluate, Export, Predict
 from rnnapps.config import check_above, check_at_most_one, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
+from rnnapps.space import SearchOptions
 
-__all__ = ["DEFAULT_PRESET", "EXAMPLES", "PRESETS", "RUN", "SHIPPED_MODEL", "Config", "Evaluate", "Export", "Predict"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "EXAMPLES",
+    "PRESETS",
+    "RUN",
+    "SHIPPED_MODEL",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Tune",
+]
 
 SHIPPED_MODEL = "flickr8k"
 DEFAULT_PRESET = "quick"
@@ -217,3 +229,11 @@ PRESETS: dict[str, Config] = {
         validate_every=5.0, sample_every=0,
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tune(SearchOptions, Config):
+    """Search for options that train a better model: each trial is a run of `train`, in a folder of its own."""
+
+    run: Path = Path("runs/captioning_tune")
+    """Folder of all trials."""

@@ -1,4 +1,4 @@
-"""What captioning does: train, evaluate, predict, export."""
+"""What captioning does: train, tune, evaluate, predict, export."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.captioning import answers, build
 from rnnapps.captioning.build import DATA, Corpus, Networks, learnt
-from rnnapps.captioning.config import Config, Evaluate, Export, Predict
+from rnnapps.captioning.config import Config, Evaluate, Export, Predict, Tune
 from rnnapps.data import captions, pairs
 from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.data.share import Share
@@ -21,6 +21,7 @@ from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.serving.caption_endpoints import CaptionEndpoints
 from rnnapps.serving.export import write_saved_model
+from rnnapps.training import tuning
 from rnnapps.training.caption_scores import scores
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
@@ -211,6 +212,11 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
         console.say(f"{corpus.pictures.names['test']}: {answers.said(figures, len(files))}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.captioning evaluate --run {run.folder}")
     return model
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("captioning", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What forecasting does: train, evaluate, predict, export."""
+"""What forecasting does: train, tune, evaluate, predict, export."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +14,10 @@ from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.share import Share
 from rnnapps.forecasting import prediction
 from rnnapps.forecasting.build import DATA, learnt, prepare, resolved
-from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
+from rnnapps.forecasting.config import Config, Evaluate, Export, Predict, Tune
 from rnnapps.forecasting.goal import Goal, goal_of
 from rnnapps.serving.export import write_saved_model
+from rnnapps.training import tuning
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.log import Log
@@ -163,6 +164,11 @@ def _finish(run: Run, goal: Goal, model: keras.Model, console: Console) -> None:
         run.save_figures(**{f"test_{name}": value for name, value in figures.items()})
         console.say(f"test: {sentence}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.forecasting evaluate --run {run.folder}")
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("forecasting", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

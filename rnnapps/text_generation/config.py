@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
+from rnnapps.space import SearchOptions
 
 RUN = Path("runs/text_generation")
 SHIPPED_MODEL = "shakespeare"
@@ -280,3 +281,11 @@ class Export:
     def __post_init__(self) -> None:
         check_types(self)
         check_folder_name(self, "name")
+
+
+@dataclass(frozen=True)
+class Tune(SearchOptions, Config):
+    """Search for options that train a better model: each trial is a run of `train`, in a folder of its own."""
+
+    run: Path = Path("runs/text_generation_tune")
+    """Folder of all trials."""

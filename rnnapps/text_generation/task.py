@@ -1,4 +1,4 @@
-"""What text generation does: train, evaluate, predict, export."""
+"""What text generation does: train, tune, evaluate, predict, export."""
 
 import json
 import math
@@ -27,7 +27,8 @@ from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.text_model import TextModel
 from rnnapps.serving.tokenization import TextCodec
-from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict
+from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict, Tune
+from rnnapps.training import tuning
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.evaluation import Evaluator, baselines
@@ -179,6 +180,11 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
         )
     console.say(f"model: {run.model_path}; write with it: python -m rnnapps.text_generation predict --run {run.folder}")
     return model
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("text_generation", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

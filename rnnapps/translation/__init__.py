@@ -8,12 +8,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rnnapps.translation.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict
+from rnnapps.translation.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict, Tune
 
 if TYPE_CHECKING:
-    from rnnapps.translation.task import evaluate, export, predict, train
+    from rnnapps.translation.task import evaluate, export, predict, train, tune
 
-__all__ = ["EXAMPLES", "PRESETS", "Config", "Evaluate", "Export", "Predict", "evaluate", "export", "predict", "train"]
+__all__ = [
+    "EXAMPLES",
+    "PRESETS",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Tune",
+    "evaluate",
+    "export",
+    "predict",
+    "train",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

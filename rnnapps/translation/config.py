@@ -12,9 +12,21 @@ from typing import ClassVar, Literal
 
 from rnnapps.config import check_above, check_at_most_one, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
+from rnnapps.space import SearchOptions
 from rnnapps.translation.verbs import RUN, SEED_LIMIT, Evaluate, Export, Predict
 
-__all__ = ["DEFAULT_PRESET", "EXAMPLES", "PRESETS", "RUN", "SHIPPED_MODEL", "Config", "Evaluate", "Export", "Predict"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "EXAMPLES",
+    "PRESETS",
+    "RUN",
+    "SHIPPED_MODEL",
+    "Config",
+    "Evaluate",
+    "Export",
+    "Predict",
+    "Tune",
+]
 
 SHIPPED_MODEL = "multi30k_en_de"
 DEFAULT_PRESET = "quick"
@@ -218,3 +230,11 @@ PRESETS: dict[str, Config] = {
         learning_rate=0.01, dropout=0.0, label_smoothing=0.0, validate_every=5.0, sample_every=0,
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tune(SearchOptions, Config):
+    """Search for options that train a better model: each trial is a run of `train`, in a folder of its own."""
+
+    run: Path = Path("runs/translation_tune")
+    """Folder of all trials."""

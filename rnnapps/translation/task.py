@@ -1,4 +1,4 @@
-"""What translation does: train, evaluate, predict, export."""
+"""What translation does: train, tune, evaluate, predict, export."""
 
 import functools
 import math
@@ -19,6 +19,7 @@ from rnnapps.decoding import Search
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.translation_endpoints import TranslationEndpoints
 from rnnapps.serving.translation_model import TranslationModel
+from rnnapps.training import tuning
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.log import Log
@@ -31,7 +32,7 @@ from rnnapps.training.translation_scores import scores
 from rnnapps.training.window_trainer import WindowTrainer
 from rnnapps.translation import answers
 from rnnapps.translation.build import DATA, learnt, load_vocabularies, network, prepare, resolved
-from rnnapps.translation.config import Config, Evaluate, Export, Predict
+from rnnapps.translation.config import Config, Evaluate, Export, Predict, Tune
 
 _VALIDATION_PAIRS = 2_000  # at most, so that a validation takes seconds
 _VALIDATION_BATCH = 64
@@ -165,6 +166,11 @@ def _finish(run: Run, config: Config, corpus: PairCorpus, console: Console) -> k
         console.say(f"test: {sentence}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.translation evaluate --run {run.folder}")
     return model
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("translation", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

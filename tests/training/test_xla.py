@@ -32,7 +32,9 @@ def changes(task, folder):
 @pytest.mark.parametrize(
     "task",
     [
-        "text_generation", pytest.param("forecasting", marks=pytest.mark.rotating), pytest.param("translation", marks=pytest.mark.rotating),
+        "text_generation",
+        pytest.param("forecasting", marks=pytest.mark.rotating),
+        pytest.param("translation", marks=pytest.mark.rotating),
         pytest.param("captioning", marks=pytest.mark.rotating),
     ],
 )  # fmt: skip
