@@ -23,6 +23,7 @@ _SUBMODULES = (
     "cells",
     "config",
     "data",
+    "data_service",
     "decoding",
     "errors",
     "exchange",

@@ -38,7 +38,7 @@ class _Dataclass(Protocol):
 ConfigT = TypeVar("ConfigT", bound=_Dataclass)
 
 # Options of training that say nothing of what is learnt.
-MACHINE = {"strategy", "replicas", "check_gpu"}
+MACHINE = {"strategy", "replicas", "data_service", "check_gpu"}
 
 _WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 

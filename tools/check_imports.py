@@ -2,7 +2,7 @@
 
     ops -> cells -> layers -> models -> task packages     an arrow reads "is imported by"
     data, decoding, forecasts, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
-    exchange and inspect stand on layers; the command gradient_flow stands on inspect
+    exchange and inspect stand on layers; the command gradient_flow stands on inspect, data_service on data
 
 Imports inside functions and under `if TYPE_CHECKING` count too. Prints one line for each import that goes the wrong
 way, and leaves with status 1 when there is one.
@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "exchange": {"layers", "cells"},
     "inspect": {"layers", "cells", "files"},
     "gradient_flow": {"cli", "config", "inspect"},
+    "data_service": {"cli", "config", "data"},
     "data": {"files", "ops"},
     "decoding": {"ops"},
     "forecasts": {"ops"},
@@ -56,7 +57,7 @@ NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
 TENSORFLOW = {"ops", "data", "decoding", "forecasts", "inspect", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
-LIGHT = {"", "errors", "files", "config", "task", "space", "cli", "gradient_flow"}
+LIGHT = {"", "errors", "files", "config", "task", "space", "cli", "gradient_flow", "data_service"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}
 
 

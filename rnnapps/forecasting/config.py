@@ -153,6 +153,9 @@ class Config:
     """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
     replicas: int = 0
     """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
+    data_service: str | None = None
+    """Address of a tf.data service that sends the batches, as python -m rnnapps.data_service prints it; an epoch is
+    written into the run's folder, which its workers must see. Every epoch is then in the order of the first."""
     check_gpu: bool = False
     """End at once where no GPU is seen, so that nothing runs on the processor by mistake."""
     seed: int = 0

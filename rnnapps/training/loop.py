@@ -59,6 +59,7 @@ class Plan:
         explosion: A moving average above it ends the run.
         loss_scale: Tokens that the loss is summed over: the window with a summed loss, 1 with a mean.
         counted_per_step: Of what the metric counts, in an update.
+        per_epoch: Updates of an epoch.
     """
 
     minutes: float | None
@@ -74,6 +75,7 @@ class Plan:
     explosion: float
     loss_scale: float
     counted_per_step: int
+    per_epoch: int = 0
 
     @classmethod
     def of(cls, config: Any, per_epoch: int, **more: Any) -> "Plan":
@@ -90,6 +92,7 @@ class Plan:
             **{name: getattr(config, name) for name in same},
             steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
             peak=config.learning_rate,
+            per_epoch=per_epoch,
             sample_every=getattr(config, "sample_every", 0),
             **more,
         )
