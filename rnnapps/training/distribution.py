@@ -8,9 +8,6 @@ Ctrl-C is decided by all after the same update.
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +17,7 @@ import tensorflow as tf
 
 from rnnapps.data.share import ALL_ROWS, Share
 from rnnapps.errors import RunError, UsageError
+from rnnapps.training.strategies import is_chief, strategy_of
 
 # What a collective operation ends with when another process does: by the moment it was in.
 _GONE = (
@@ -55,7 +53,7 @@ class Distribution:
         self.replicas, self.is_chief, self.is_alone = 1, True, True
         if strategy is not None:
             self.replicas = strategy.num_replicas_in_sync
-            self.is_chief = _is_chief(strategy.cluster_resolver)
+            self.is_chief = is_chief(strategy.cluster_resolver)
             self.is_alone = self.replicas == len(strategy.extended.worker_devices)
             self._sum = tf.function(self._sum_of, autograph=False)
 
@@ -263,77 +261,8 @@ class Distribution:
 
 
 def distribution(strategy: str, replicas: int = 0) -> Distribution:
-    """What the options `--strategy` and `--replicas` ask for; to be called before TensorFlow runs anything.
-
-    Args:
-        strategy: "none"; "mirrored" for devices of this machine; "multiworker" for processes as `TF_CONFIG` says.
-        replicas: Of "mirrored": devices; 0 for all GPUs. Where there is none, so many logical devices of the processor.
-
-    Raises:
-        UsageError: There are not as many devices, or `TF_CONFIG` does not say who works.
-    """
-    if strategy == "none":
-        return Distribution()
-    if strategy == "mirrored":
-        devices = _devices(replicas)
-        return Distribution(_mirrored(devices) if len(devices) > 1 else None)
-    _check_cluster(os.environ.get("TF_CONFIG", ""))
-    try:
-        found = _workers()
-    except tf.errors.OpError as error:
-        raise RunError(f"--strategy multiworker could not start ({error.message})") from error
-    except RuntimeError as error:
-        raise UsageError(f"--strategy multiworker is for a process of its own, from its start on ({error})") from error
-    return Distribution(found if found.num_replicas_in_sync > 1 else None)
-
-
-# A process joins a cluster once, and two strategies of the same devices would take each other's sums for their own.
-@functools.cache
-def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    return tf.distribute.MirroredStrategy(devices)
-
-
-@functools.cache
-def _workers() -> tf.distribute.Strategy:
-    return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def _devices(replicas: int) -> tuple[str, ...]:
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        if replicas > len(gpus):
-            raise UsageError(f"--replicas {replicas}: this machine has {len(gpus)} GPUs")
-        return tuple(f"GPU:{number}" for number in range(replicas or len(gpus)))
-    (processor,) = tf.config.list_physical_devices("CPU")
-    wanted = replicas or 1
-    with contextlib.suppress(RuntimeError):  # they are fixed once TensorFlow has run something
-        tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * wanted)
-    there = len(tf.config.list_logical_devices("CPU"))
-    if there < wanted:
-        raise UsageError(f"--replicas {replicas}: TensorFlow runs in this process already, with {there} of the CPU")
-    return tuple(f"CPU:{number}" for number in range(wanted))
-
-
-def _check_cluster(told: str) -> None:
-    example = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
-    if not told:
-        raise UsageError(f"--strategy multiworker without the environment variable TF_CONFIG: wanted {example}")
-    try:
-        found = json.loads(told)
-        cluster, task = found["cluster"], found["task"]
-        known = cluster[task["type"]][int(task["index"])] and set(cluster) <= {"chief", "worker"}
-    except (ValueError, KeyError, TypeError, IndexError):
-        known = False
-    if not known:
-        raise UsageError(f"TF_CONFIG {told} names no worker of a cluster of workers: wanted {example}")
-
-
-def _is_chief(resolver: Any) -> bool:
-    if resolver is None or not resolver.task_type:
-        return True
-    if resolver.task_type == "chief":
-        return True
-    return "chief" not in resolver.cluster_spec().as_dict() and resolver.task_id == 0
+    """What the options `--strategy` and `--replicas` ask for; arguments and errors as of `strategies.strategy_of`."""
+    return Distribution(strategy_of(strategy, replicas))
 
 
 @contextlib.contextmanager

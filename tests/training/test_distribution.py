@@ -22,6 +22,7 @@ from rnnapps.translation.config import PRESETS as TRANSLATION
 WORKER = Path(__file__).with_name("worker.py")
 LINES = "".join(f"{n} times {n + 1} is {n * (n + 1)}.\n" for n in range(150))
 NOTHING, KILLED, CTRL_C = {}, {"update": 6, "signal": int(signal.SIGKILL)}, {"update": 6, "signal": int(signal.SIGINT)}
+COMPILED = {"xla": True}
 UPDATES = 24
 
 
@@ -89,7 +90,7 @@ def runs(folder):
         text(folder, "mirrored", "mirrored", epochs=0.3), text(folder, "one", "none"),
         text(folder, "mirrored", "none", resume=True), series(folder, "one_series", "none"),
     ]  # fmt: skip
-    one = start(folder, [(*run, NOTHING) for run in alone])
+    one = start(folder, [(*run, COMPILED if run[1]["strategy"] == "mirrored" else NOTHING) for run in alone])
     killed = text(folder, "killed", "multiworker", validate_every=1e-9)
     two = start_two(
         folder,
@@ -113,6 +114,7 @@ def test_two_processes_have_the_losses_of_one(runs, folder):
 
 
 def test_two_devices_have_the_losses_of_one_which_goes_on_from_their_checkpoint(runs, folder):
+    """Also where XLA compiles the step of each."""
     np.testing.assert_allclose(losses(folder / "mirrored"), losses(folder / "one"), rtol=1e-4)
 
 

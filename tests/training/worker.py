@@ -1,7 +1,8 @@
 """One process of a training that several share: `python worker.py FILE`.
 
 FILE holds a JSON list of runs, which this process does one after the other: each the name of a task, what changes in
-its preset "tiny", and signals that it sends itself after an update: `{"update": 12, "signal": 9}`, or `{}`.
+its preset "tiny", and what else: `{"update": 12, "signal": 9}` is a signal that it sends itself after an update,
+`{"xla": true}` compiles the steps as on a GPU, `{}` is nothing.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ def main() -> int:
     loop._LOG_EVERY = 1  # the loss of each update
     time_loop._STEPS_PER_TURN = 1  # the same numbers, and less to trace
     shown = loop.Loop.on_train_batch_end
-    for task, changes, signal in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+    for task, changes, more in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
 
-        def on_train_batch_end(self: Any, batch: int, logs: Any = None, signal: Any = signal) -> None:
+        def on_train_batch_end(self: Any, batch: int, logs: Any = None, more: Any = more) -> None:
             shown(self, batch, logs)
-            if self.state.step == signal.get("update"):
-                os.kill(os.getpid(), signal["signal"])
+            if self.state.step == more.get("update"):
+                os.kill(os.getpid(), more["signal"])
 
+        runtime.jit_compile = lambda more=more: more.get("xla", False)
         loop.Loop.on_train_batch_end = on_train_batch_end
         presets = importlib.import_module(f"rnnapps.{task}.config").PRESETS
         config = configs.replace(presets["tiny"], **changes)
