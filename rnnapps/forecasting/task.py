@@ -74,8 +74,9 @@ def train(config: Config) -> keras.Model:
     if spread.is_chief:
         goal.complete(run, model)
     run.stop_if_interrupted(loop)
-    if spread.is_chief:
-        _finish(run, goal, model, console)
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        if spread.is_chief:
+            _finish(run, goal, model, console)
     return model
 
 

@@ -79,7 +79,8 @@ def train(config: Config) -> keras.Model:
 
     run.carry_out(loop, config, batches, f"{_learnt(config)}, {config.preset}", "validation_nats")
     run.stop_if_interrupted(loop)
-    return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
 
 
 def _resolve(config: Config) -> Config:

@@ -71,7 +71,8 @@ def train(config: Config) -> keras.Model:
     batches = functools.partial(_batches, config, corpus)
     run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     run.stop_if_interrupted(loop)
-    return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
 
 
 def _metric(config: Config) -> Metric:
