@@ -80,7 +80,7 @@ def parse(module: Any, verb: str, arguments: Sequence[str], prog: str) -> Any:
 
     Args:
         module: the task's config module.
-        verb: "train", "evaluate", "predict", "export" or "serve".
+        verb: "train", "tune", "evaluate", "predict", "export" or "serve".
         arguments: what follows the verb.
         prog: the command as the user types it, for the help.
 
@@ -88,7 +88,8 @@ def parse(module: Any, verb: str, arguments: Sequence[str], prog: str) -> Any:
         UsageError: an option is not known, or its value is not accepted.
     """
     cls = getattr(module, _options_class(verb))
-    return read(cls, arguments, prog, _train_default(module, arguments) if verb == "train" else cls())
+    trains = verb in ("train", "tune")
+    return read(cls, arguments, prog, _train_default(module, cls, arguments) if trains else cls())
 
 
 def read(cls: type, arguments: Sequence[str], prog: str, default: Any) -> Any:
@@ -216,15 +217,17 @@ def _report(sentence: str, status: int, debug: bool) -> int:
     return status
 
 
-def _train_default(module: Any, arguments: Sequence[str]) -> Any:
-    """The config that the options given then change: a preset's, or with `--resume` that of the run."""
+def _train_default(module: Any, cls: type, arguments: Sequence[str]) -> Any:
+    """The options of class `cls` that those given then change: a preset's, or with `--resume` those of the run."""
     preset = _given(arguments, "preset")
     if preset is not None and preset not in module.PRESETS:
         raise UsageError(f"--preset {preset}: {configs.known(module.PRESETS, preset)}")
     default = module.PRESETS[preset or module.DEFAULT_PRESET]
+    if cls is not module.Config:
+        default = cls(**{**vars(default), "run": cls.run})  # type: ignore[attr-defined]
     if _given(arguments, "resume") is not None:
         run = Path(_given(arguments, "run") or default.run)
-        default = configs.replace(configs.load(module.Config, run / "config.json"), run=run, resume=False)
+        default = configs.replace(configs.load(cls, run / "config.json"), run=run, resume=False)
         if preset not in (None, default.preset):
             raise UsageError(f"--preset {preset}: the run to resume in {run} has --preset {default.preset}")
     for group in getattr(module.Config, "ALTERNATIVES", ()):

@@ -37,6 +37,9 @@ class _Dataclass(Protocol):
 
 ConfigT = TypeVar("ConfigT", bound=_Dataclass)
 
+# Options of training that say nothing of what is learnt.
+MACHINE = {"strategy", "replicas", "data_service", "check_gpu"}
+
 _WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
@@ -63,6 +66,35 @@ def wanted(cls: type, name: str) -> str:
     if typing.get_origin(hint) is tuple:
         return f"a list, each item {_WANTED[typing.get_args(hint)[0]]}"
     return _WANTED[hint]
+
+
+def plain_type(cls: type, name: str) -> Any:
+    """The type of a field's values, apart from `None`; that of the items of a `tuple`, and `str` for a `Literal`."""
+    hint = _hints(cls)[name]
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
+    origin = typing.get_origin(hint)
+    return str if origin is Literal else typing.get_args(hint)[0] if origin is tuple else hint
+
+
+def read_value(cls: type, name: str, text: str) -> Any:
+    """The value of a field that a text means; `none` is `None` where that is accepted, and a `tuple` has one item.
+
+    Raises:
+        UsageError: The field does not accept it.
+    """
+    hint, kind = _hints(cls)[name], plain_type(cls, name)
+    if text.lower() == "none" and type(None) in typing.get_args(hint):
+        return None
+    value: Any = text
+    if kind is bool:
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise UsageError(f"{option(name)} {text}: wanted {wanted(cls, name)}") from None
+    return _convert(option(name), (value,) if typing.get_origin(hint) is tuple else value, hint)
 
 
 def check_types(config: _Dataclass) -> None:
@@ -109,6 +141,15 @@ def check_folder_name(config: _Dataclass, name: str) -> None:
     value = getattr(config, name)
     if value is not None and (not value or "/" in value or value.startswith(".")):
         raise UsageError(f"{option(name)} {value!r}: wanted a plain folder name")
+
+
+def check_machine(config: Any) -> None:
+    """Raises UsageError where the options of `MACHINE` do not go together, or with `accumulate`."""
+    check_range(config, "replicas", 0)
+    if config.replicas and config.strategy != "mirrored":
+        raise UsageError(f"--replicas {config.replicas} with --strategy {config.strategy}: wanted --strategy mirrored")
+    if config.strategy != "none" and getattr(config, "accumulate", 1) > 1:
+        raise UsageError(f"--accumulate {config.accumulate} with --strategy {config.strategy}: wanted 1")
 
 
 def replace(config: ConfigT, **changes: Any) -> ConfigT:

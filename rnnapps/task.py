@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 # Verb of the command line (and function of `task.py`): class of its options in `config.py`.
-VERBS = {"train": "Config", "evaluate": "Evaluate", "predict": "Predict", "export": "Export"}
+VERBS = {"train": "Config", "tune": "Tune", "evaluate": "Evaluate", "predict": "Predict", "export": "Export"}
 # Verbs that every task shares, and that no `task.py` has a function for: class of their options, and the modules that
 # are imported for them in this order; the last has a function `run` that takes the options.
 SHARED_VERBS = {"serve": ("Serve", ("rnnapps.server.apis", "rnnapps.server.main"))}
@@ -25,6 +25,8 @@ class ConfigModule(Protocol):
     A class attribute `ALTERNATIVES` may list groups of options; giving one of a group sets the others to `None`,
     whatever the preset says.
     """
+    Tune: type
+    """Options of `tune`: those of `rnnapps.space.SearchOptions` and of `Config`."""
     Evaluate: type
     Predict: type
     Export: type
@@ -45,6 +47,7 @@ class TaskModule(Protocol):
     """
 
     def train(self, config: Any) -> Any: ...
+    def tune(self, options: Any) -> Any: ...  # by rnnapps.training.tuning, for any task
     def evaluate(self, options: Any) -> Any: ...
     def predict(self, options: Any) -> Any: ...
     def export(self, options: Any) -> Any: ...

@@ -108,7 +108,7 @@ def test_a_task_without_a_verb_shows_three_examples(arguments: list[str], capsys
     assert len(text_options.EXAMPLES) == 3
     for command, purpose in text_options.EXAMPLES:
         assert f"python -m {TASK} {command}\n" in out and purpose in out
-    assert all(f"\n  {verb} " in out for verb in ("train", "evaluate", "predict", "export", "serve"))
+    assert all(f"\n  {verb} " in out for verb in ("train", "tune", "evaluate", "predict", "export", "serve"))
 
 
 @pytest.mark.parametrize("example", [command for command, _ in text_options.EXAMPLES])
@@ -117,7 +117,7 @@ def test_the_examples_are_accepted(example: str) -> None:
     assert cli.parse(text_options, verb, arguments, "prog") is not None
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export", "serve"])
+@pytest.mark.parametrize("verb", ["train", "tune", "evaluate", "predict", "export", "serve"])
 def test_the_help_of_a_verb_names_every_option(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(TASK, [verb, "--help"]) == 0
     out = capsys.readouterr().out
@@ -203,7 +203,10 @@ def test_flags_are_plain() -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("predic", f"python -m {TASK} predic: wanted a verb, did you mean predict? known: train, evaluate, predict, "),
+        (
+            "predic",
+            f"python -m {TASK} predic: wanted a verb, did you mean predict? known: train, tune, evaluate, predict, ",
+        ),
         ("--prompt x", f"python -m {TASK} --prompt: wanted a verb, known: train, "),
         ("train --preset larg", "--preset larg: did you mean large? known: quick, min-char-rnn, char-rnn, small, "),
         ("train --preset", "--preset : known: quick"),

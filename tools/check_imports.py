@@ -2,7 +2,7 @@
 
     ops -> cells -> layers -> models -> task packages     an arrow reads "is imported by"
     data, decoding, forecasts, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
-    exchange and inspect stand on layers; the command gradient_flow stands on inspect
+    exchange and inspect stand on layers; the command gradient_flow stands on inspect, data_service on data
     server stands on serving's C API and on step_writer, and runs without TensorFlow's Python
 
 Imports inside functions and under `if TYPE_CHECKING` count too. Prints one line for each import that goes the wrong
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "config": {"files"},
     "task": set(),
+    "space": {"config"},
     "cli": {"config", "task", ""},
     "server": {"config", "data", "serving", "step_writer"},
     "step_writer": {"data"},
@@ -34,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "exchange": {"layers", "cells"},
     "inspect": {"layers", "cells", "files"},
     "gradient_flow": {"cli", "config", "inspect"},
+    "data_service": {"cli", "config", "data"},
     "data": {"files", "ops"},
     "decoding": {"ops"},
     "forecasts": {"ops"},
@@ -42,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "neurons": set(),
     "training": {
         "config",
+        "space",
         "data",
         "files",
         "decoding",
@@ -58,7 +61,7 @@ NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
 TENSORFLOW = {"ops", "data", "decoding", "forecasts", "inspect", "sampler", "serving", "training", "runtime"}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
-LIGHT = {"", "errors", "files", "config", "task", "cli", "gradient_flow"}
+LIGHT = {"", "errors", "files", "config", "task", "space", "cli", "gradient_flow", "data_service"}
 # Parts that run in a process without TensorFlow's Python and without Keras.
 WITHOUT_TENSORFLOW = {"server", "step_writer"}
 LIGHT_FILES = {"__init__.py", "__main__.py", "config.py"}

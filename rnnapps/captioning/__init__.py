@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rnnapps.captioning.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict, Serve
+from rnnapps.captioning.config import EXAMPLES, PRESETS, Config, Evaluate, Export, Predict, Serve, Tune
 
 if TYPE_CHECKING:
-    from rnnapps.captioning.task import evaluate, export, predict, train
+    from rnnapps.captioning.task import evaluate, export, predict, train, tune
 
 __all__ = [
     "EXAMPLES",
@@ -21,10 +21,12 @@ __all__ = [
     "Export",
     "Predict",
     "Serve",
+    "Tune",
     "evaluate",
     "export",
     "predict",
     "train",
+    "tune",
 ]
 
 

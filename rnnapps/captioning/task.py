@@ -1,4 +1,4 @@
-"""What captioning does: train, evaluate, predict, export."""
+"""What captioning does: train, tune, evaluate, predict, export."""
 
 import functools
 import math
@@ -11,26 +11,30 @@ from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.captioning import answers, build
 from rnnapps.captioning.build import DATA, Corpus, Networks, learnt
-from rnnapps.captioning.config import Config, Evaluate, Export, Predict
+from rnnapps.captioning.config import Config, Evaluate, Export, Predict, Tune
 from rnnapps.data import captions, pairs
 from rnnapps.data.sentence_codec import SentenceCodec
+from rnnapps.data.share import Share
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.serving.caption_endpoints import CaptionEndpoints
 from rnnapps.serving.export import export_servables
+from rnnapps.training import tuning
 from rnnapps.training.caption_scores import scores
 from rnnapps.training.console import Console
+from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
 from rnnapps.training.metric import Metric, Nats
-from rnnapps.training.optimizers import optimizer
+from rnnapps.training.optimizers import optimizer, put_weights
 from rnnapps.training.run import Run
-from rnnapps.training.sentence_loss import mean_nats, training_loss
+from rnnapps.training.sentence_loss import mean_nats, tokens_in, training_loss
 from rnnapps.training.window_trainer import WindowTrainer
 
 _VALIDATION_PICTURES = 500  # that are captioned for CIDEr-D, so that a validation takes seconds
 _VALIDATION_BATCH = 64
 _LOCAL = {"run", "resume", "overwrite", "start_from", "source", "images", "captions", "data_dir", "features_dir"}
+_LOCAL |= configs.MACHINE
 # What the pictures in a run's folder, what is read of them, and their order depend on.
 _FIXED = (
     "dataset", "source", "images", "captions", "validation_fraction", "test_fraction", "tokens", "max_vocabulary",
@@ -50,21 +54,33 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = build.resolved(config)
-    run, console = Run(config.run, DATA), Console(_metric(config))
-    if config.resume:
-        run.check_resumable(config, _FIXED)
-    seeing = build.encoder_of(config)  # one that cannot be had is said before anything is written
-    if not config.resume:
-        _begin(run, config, console)
+    spread = distribution(config.strategy, config.replicas)
+    run, console = Run(config.run, DATA), Console(_metric(config), quiet=not spread.is_chief)
+    with spread.chief_first():
+        if config.resume:
+            run.check_resumable(config, _FIXED)
+        seeing = build.encoder_of(config)  # one that cannot be had is said before anything is written
+        if spread.is_chief and not config.resume:
+            _begin(run, config, console)
     corpus = build.load(run.data_path)
-    learner = build.networks(config, seeing, corpus.vocabulary, config.precision)
-    loop = _loop(run, config, corpus, learner, console)
-    batches = functools.partial(_batches, run, config, corpus, learner, console)
+    with spread.scope():
+        if spread.replicas > 1 and config.trains_encoder:
+            seeing = build.encoder_of(config)  # on each of them
+        learner = build.networks(config, seeing, corpus.vocabulary, config.precision)
+    if config.start_from is not None:
+        _start(config.start_from, learner)
+    with spread.chief_first():
+        parts = ("train", "validation")
+        looks = {part: build.look(config, corpus.pictures, part, learner, run.data_path, console.say) for part in parts}
+    loop = _loop(run, config, corpus, learner, looks["validation"], console, spread)
+    batches = functools.partial(_batches, config, corpus, looks["train"])
     run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     run.stop_if_interrupted(loop)
-    return _finish(run, config, corpus, console)
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
 
 
 def _metric(config: Config) -> Metric:
@@ -87,36 +103,50 @@ def _begin(run: Run, config: Config, console: Console) -> None:
     console.say(f"{learnt(config)}: {counts} pictures, {sizes}")
 
 
-def _batches(run: Run, config: Config, corpus: Corpus, learner: Networks, console: Console, position: int) -> Any:
-    look = build.look(config, corpus.pictures, "train", learner, run.data_path, console.say)
-    return captions.batches(corpus.captions, "train", look, config.batch_size, config.seed, position, epochs=None)
+def _batches(config: Config, corpus: Corpus, look: captions.Look, position: int, share: Share) -> Any:
+    return captions.batches(
+        corpus.captions,
+        "train",
+        look,
+        config.batch_size,
+        config.seed,
+        position,
+        epochs=None,
+        bucket=runtime.bucket(),
+        share=share,
+    )
 
 
-def _loop(run: Run, config: Config, corpus: Corpus, learner: Networks, console: Console) -> Loop:
+def _loop(
+    run: Run,
+    config: Config,
+    corpus: Corpus,
+    learner: Networks,
+    look: captions.Look,
+    console: Console,
+    spread: Distribution,
+) -> Loop:
     plan = _plan(config, corpus)
     rates = config.optimizer, config.learning_rate, config.weight_decay, config.average, config.accumulate
-    updates = optimizer(*rates)
+    with spread.scope():
+        updates = optimizer(*rates)
     loss = training_loss(
         config.label_smoothing, config.scheduled_sampling, lambda: updates.iterations, config.seed,
         config.even_attention,
     )  # fmt: skip
-    if config.start_from is not None:
-        _start(config.start_from, learner)
-    trainer = WindowTrainer(
-        learner.whole if config.trains_encoder else learner.writer, loss, config.clip, config.clip_at
-    )
-    trainer.compile(updates, jit_compile=False)
+    learns = learner.whole if config.trains_encoder else learner.writer
+    with spread.scope():
+        trainer = WindowTrainer(learns, loss, config.clip, config.clip_at, tokens_in)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The same weights in float32: what is kept, validated and captioned with.
     kept = build.twin(config, learner, corpus.vocabulary)
     model = kept.whole if config.trains_encoder else kept.writer
-    look = build.look(config, corpus.pictures, "validation", kept, run.data_path, console.say)
     translation = answers.of_run(config, kept.whole, corpus)
-    nats, count = mean_nats(model), len(corpus.pictures.entries("validation"))
+    nats, count = mean_nats(model, runtime.jit_compile()), len(corpus.pictures.entries("validation"))
     some = [corpus.pictures.picture("validation", number) for number in range(min(count, _VALIDATION_PICTURES))]
 
     def take_weights() -> None:
-        model.set_weights(trainer.network.get_weights())
-        trainer.optimizer.finalize_variable_values(model.trainable_variables)  # their averages, if there are any
+        put_weights(model, learns, updates)
 
     def caption(files: list[bytes]) -> list[str]:
         how = Search(beam=1, max_length=config.max_length, block_unseen=True)
@@ -129,7 +159,7 @@ def _loop(run: Run, config: Config, corpus: Corpus, learner: Networks, console: 
         if config.best == "cider":
             references = [entry.captions for entry in corpus.pictures.entries("validation")[: len(some)]]
             return scores(caption(some), references)["cider_d"]
-        return nats(captions.batches(corpus.captions, "validation", look, _VALIDATION_BATCH))
+        return nats(captions.batches(corpus.captions, "validation", look, _VALIDATION_BATCH, bucket=runtime.bucket()))
 
     def sample() -> str:
         take_weights()
@@ -137,8 +167,11 @@ def _loop(run: Run, config: Config, corpus: Corpus, learner: Networks, console: 
         shown = zip(entries, caption(some[:1]), strict=True)
         return "\n".join(f"{entry.name}: {entry.captions[0]}\n    {text}" for entry, text in shown)
 
+    def keep() -> None:
+        run.save_model(kept.whole)
+
     log = Log(run.folder)
-    return Loop(trainer, plan, run.checkpoints, log, console, validate, lambda: run.save_model(kept.whole), sample)
+    return Loop(trainer, plan, run.checkpoints, log, console, validate, keep, sample, spread)
 
 
 def _start(folder: Path, learner: Networks) -> None:
@@ -178,6 +211,11 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
         console.say(f"{corpus.pictures.names['test']}: {answers.said(figures, len(files))}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.captioning evaluate --run {run.folder}")
     return model
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("captioning", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

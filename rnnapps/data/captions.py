@@ -15,12 +15,14 @@ from rnnapps.data import pairs
 from rnnapps.data.caption_corpus import CaptionCorpus
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.picture_tensors import decoded, flipped
+from rnnapps.data.share import ALL_ROWS, Share
 from rnnapps.data.vocabulary import describe
 from rnnapps.errors import RunError
 
 # From numbers of pictures `(batch,)` and the number of the batch to inputs of a network by name.
 Look = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 _DTYPE = np.dtype("<f2")
+_READER = 1 << 40  # between the numbers of the batches of two readers, whose coins differ
 
 
 def batches(
@@ -31,24 +33,29 @@ def batches(
     seed: int | None = None,
     position: int = 0,
     epochs: int | None = 1,
+    bucket: int = 1,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Batches of captions of like length, each with its picture; as `pairs.batches`, whose `source` is a number.
 
     Args:
         corpus: Numbers of pictures and captions, as `CaptionCorpus.pairs` gives them.
-        split, batch_size, seed, position, epochs: As in `pairs.batches`.
+        split, batch_size, seed, position, epochs, bucket, share: As in `pairs.batches`.
         look: What the network sees of a picture.
 
     Returns:
         Dataset of `({..., "target": int32 (B, T)}, targets int32 (B, T), weights float32 (B, T))`.
     """
-    found = pairs.batches(corpus, split, batch_size, bucket=1, seed=seed, position=position, epochs=epochs)
+    found = pairs.batches(
+        corpus, split, batch_size, bucket=bucket, seed=seed, position=position, epochs=epochs, share=share
+    )
+    first = position + share.number * _READER
 
     def with_pictures(index: tf.Tensor, batch: Any) -> Any:
         inputs, targets, weights = batch
         return {**look(inputs["source"][:, 0], index), "target": inputs["target"]}, targets, weights
 
-    return found.enumerate(start=position).map(with_pictures).prefetch(2)
+    return found.enumerate(start=first).map(with_pictures).prefetch(2)
 
 
 def pictures(corpus: CaptionCorpus, part: str, size: int, flip_seed: int | None = None) -> Look:

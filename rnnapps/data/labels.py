@@ -8,6 +8,7 @@ import tensorflow as tf
 from rnnapps.data.horizon import recode
 from rnnapps.data.panel import Layout, Panel, moments
 from rnnapps.data.series import batches
+from rnnapps.data.share import ALL_ROWS, Share
 from rnnapps.errors import UsageError
 
 MOST_CLASSES = 1_000
@@ -36,6 +37,7 @@ def labelled_windows(
     position: int = 0,
     epochs: int | None = 1,
     every: int = 1,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Batches of windows in raw units, and the classes of their last rows; nothing is left out at the end.
 
@@ -43,7 +45,7 @@ def labelled_windows(
         panel: Where the series are; its only target is the label.
         part: "train", "validation" or "test".
         history: Rows of a window.
-        batch_size, seed, position, epochs: As in `rnnapps.data.series.windows`.
+        batch_size, seed, position, epochs, share: As in `rnnapps.data.series.windows`.
         every: 2 leaves out every other window of a series, and so on.
 
     Returns:
@@ -58,7 +60,7 @@ def labelled_windows(
     layout = panel.layout
     shapes = {"past": (history, len(layout.past)), "static": (len(layout.static),)}
     inputs = {name: tf.TensorSpec((None, *shapes[name]), tf.float32) for name in index.names}
-    return batches(index, (inputs, tf.TensorSpec((None,), tf.float32)), batch_size, seed, position, epochs)
+    return batches(index, (inputs, tf.TensorSpec((None,), tf.float32)), batch_size, seed, position, epochs, share)
 
 
 class LabelIndex:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.sentences import END, PAD
+from rnnapps.data.share import ALL_ROWS, Share
 from rnnapps.errors import UsageError
 
 _POOL = 100  # batches that are sorted by length together
@@ -24,6 +25,7 @@ def batches(
     seed: int | None = None,
     position: int = 0,
     epochs: int | None = 1,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Batches of pairs that have about the same lengths; each pair is there once an epoch.
 
@@ -40,6 +42,7 @@ def batches(
         seed: Of the order, another in each epoch; None: in order of length, see `order`.
         position: Batches to leave out, counted from the start of the first epoch.
         epochs: The dataset ends after so many passes, those in `position` included; None: never.
+        share: Of the pairs of each batch; the others are not read. Where it is empty, there is a row of weights 0.
 
     Returns:
         Dataset of `({"source": int32 (B, S), "target": int32 (B, T)}, targets int32 (B, T), weights float32 (B, T))`.
@@ -60,7 +63,7 @@ def batches(
             epoch, batch = divmod(now, len(plan))
             if epoch != of_epoch:
                 rows, of_epoch = plan.epoch(seed, epoch), epoch
-            yield plan.read(rows[batch])
+            yield plan.read(rows[batch], share)
             now += 1
 
     ids = tf.TensorSpec((None, None), tf.int32)
@@ -126,15 +129,19 @@ class _Plan:
                 found += self._sorted(numbers[start : start + pool], rows)
         return [found[i] for i in rng.permutation(len(found))]
 
-    def read(self, numbers: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    def read(
+        self, numbers: np.ndarray, share: Share = ALL_ROWS
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """A batch as `batches` gives it."""
-        source_width, width = self._width(self._lengths[numbers].max(0)).tolist()
+        source_width, width = self._width(self._lengths[numbers].max(0)).tolist()  # the same for all readers
+        mine = numbers[share.rows(len(numbers))]
+        numbers = mine if len(mine) else numbers[:1]
         source, _ = self._corpus.padded(self._split, "source", numbers, source_width)
         targets, lengths = self._corpus.padded(self._split, "target", numbers, width)
         read = np.full_like(targets, PAD)
         read[:, 1:] = targets[:, :-1]
         targets[np.arange(len(numbers)), lengths] = END
-        weights = (np.arange(width) <= lengths[:, None]).astype(np.float32)
+        weights = (np.arange(width) <= lengths[:, None]).astype(np.float32) * bool(len(mine))
         return {"source": source, "target": read}, targets, weights
 
     def _sorted(self, numbers: np.ndarray, rows: int) -> list[np.ndarray]:

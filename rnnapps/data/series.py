@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.data.panel import Panel, has_times
+from rnnapps.data.share import ALL_ROWS, Share
 from rnnapps.errors import UsageError
 
 
@@ -31,6 +32,7 @@ def windows(
     position: int = 0,
     epochs: int | None = 1,
     every: int = 1,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Batches of windows in raw units; nothing is left out at the end.
 
@@ -47,6 +49,8 @@ def windows(
         position: Batches to leave out, counted from the start of the first epoch.
         epochs: The dataset ends after so many passes, those in `position` included; None: never.
         every: Steps between the moments of two forecasts of a series.
+        share: Of the windows of each batch; the others are not read. Where it is empty, there is a window whose targets
+            are all missing.
 
     Returns:
         Dataset of `({"history": (B, history, targets), "past": (B, history, past columns), "future": (B, history +
@@ -70,11 +74,17 @@ def windows(
     }
     inputs = {name: tf.TensorSpec((None, *shapes[name][0]), shapes[name][1]) for name in index.names}
     targets = tf.TensorSpec((None, horizon, len(layout.targets)), tf.float32)
-    return batches(index, (inputs, targets), batch_size, seed, position, epochs)
+    return batches(index, (inputs, targets), batch_size, seed, position, epochs, share)
 
 
 def batches(
-    index: Index, signature: Any, batch_size: int, seed: int | None, position: int, epochs: int | None
+    index: Index,
+    signature: Any,
+    batch_size: int,
+    seed: int | None,
+    position: int,
+    epochs: int | None,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """The windows of an index as a dataset; arguments as in `windows`."""
     per_epoch = -(-len(index) // batch_size)
@@ -85,7 +95,13 @@ def batches(
             epoch, batch = divmod(now, per_epoch)
             if epoch != of_epoch:
                 order, of_epoch = _order(len(index), seed, epoch), epoch
-            yield index.read(order[batch * batch_size : (batch + 1) * batch_size])
+            numbers = order[batch * batch_size : (batch + 1) * batch_size]
+            mine = numbers[share.rows(len(numbers))]
+            if len(mine):
+                yield index.read(mine)
+            else:
+                inputs, targets = index.read(numbers[:1])
+                yield inputs, np.full_like(targets, np.nan)
             now += 1
 
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.data.corpus import Corpus
+from rnnapps.data.share import ALL_ROWS, Share
 from rnnapps.errors import UsageError
 
 _BLOCK = 1 << 18  # Tokens read at a time, over all rows of a batch.
@@ -15,7 +16,13 @@ _Batches = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
 
 def windows(
-    corpus: Corpus, split: str, batch_size: int, steps: int, position: int = 0, epochs: int | None = None
+    corpus: Corpus,
+    split: str,
+    batch_size: int,
+    steps: int,
+    position: int = 0,
+    epochs: int | None = None,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Batches of consecutive windows, for training with states carried from batch to batch.
 
@@ -32,6 +39,7 @@ def windows(
         position: Number of batches to leave out, counted from the start of the first epoch: the rest is exactly what
             would have come after that many batches.
         epochs: The stream ends after so many passes, those in `position` included; None: never.
+        share: Of the rows of each batch; the others are not read.
 
     Returns:
         Dataset of `({"tokens": int32 (B, T), "reset": bool (B,)}, targets int32 (B, T), weights float32 (B, T))`.
@@ -42,7 +50,8 @@ def windows(
     Raises:
         UsageError: There is no such part, it is too short, or a number is out of range.
     """
-    index = _Index(corpus, split, batch_size, steps)
+    index = _Index(corpus, split, batch_size, steps, share)
+    rows = len(index.rows)
     if position < 0:
         raise UsageError(f"position must be at least 0, not {position}")
 
@@ -56,11 +65,11 @@ def windows(
 
     signature = (
         {
-            "tokens": tf.TensorSpec((None, batch_size, steps), tf.int32),
-            "reset": tf.TensorSpec((None, batch_size), tf.bool),
+            "tokens": tf.TensorSpec((None, rows, steps), tf.int32),
+            "reset": tf.TensorSpec((None, rows), tf.bool),
         },
-        tf.TensorSpec((None, batch_size, steps), tf.int32),
-        tf.TensorSpec((None, batch_size, steps), tf.float32),
+        tf.TensorSpec((None, rows, steps), tf.int32),
+        tf.TensorSpec((None, rows, steps), tf.float32),
     )
     # A block holds many batches, so that Python and the file are asked rarely.
     return tf.data.Dataset.from_generator(blocks, output_signature=signature).prefetch(1).unbatch().prefetch(2)
@@ -79,15 +88,17 @@ class _Index:
     """Where each window of each row lies. Its size grows with the number of spans, not of tokens.
 
     Attributes:
+        rows: The numbers of the rows that are read.
         length: Windows in a row's stream, which is batches in an epoch.
         batches_per_block: How many batches to make at a time.
     """
 
-    def __init__(self, corpus: Corpus, split: str, batch_size: int, steps: int):
+    def __init__(self, corpus: Corpus, split: str, batch_size: int, steps: int, share: Share = ALL_ROWS):
         for name, value in (("batch_size", batch_size), ("steps", steps)):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
-        self._corpus, self._batch_size, self._steps = corpus, batch_size, steps
+        self._corpus, self._steps = corpus, steps
+        self.rows = np.arange(batch_size)[share.rows(batch_size)]
         spans = np.array(corpus.spans(split), np.int64).reshape(-1, 2)
         self._starts, self._stops = spans[:, 0], spans[:, 1]
         counts = -(-(self._stops - self._starts) // steps)
@@ -104,7 +115,7 @@ class _Index:
 
     def batches(self, first: int, count: int) -> _Batches:
         """Batches `first` to `first + count` of an epoch, stacked along a new first axis."""
-        numbers = np.arange(first, first + count)[:, None] + np.arange(self._batch_size) * self.length  # (count, B)
+        numbers = np.arange(first, first + count)[:, None] + self.rows * self.length  # (count, B)
         spans = np.searchsorted(self._first_windows, numbers, side="right") - 1
         starts = self._starts[spans] + (numbers - self._first_windows[spans]) * self._steps
         stops = np.minimum(starts + self._steps, self._stops[spans])
@@ -114,7 +125,7 @@ class _Index:
         steps = np.arange(self._steps)
         column = (starts - starts[0] + 1)[:, :, None] + steps  # (count, B, T), of each target in `ids`
         real = steps < (stops - starts)[:, :, None]
-        flat = np.where(real, column + (np.arange(self._batch_size) * ids.shape[1])[:, None], 1)
+        flat = np.where(real, column + (np.arange(len(self.rows)) * ids.shape[1])[:, None], 1)
         targets = np.where(real, ids.ravel()[flat], 0)
         tokens = np.where(real, ids.ravel()[flat - 1], 0)
         tokens[:, :, 0][cold] = 0

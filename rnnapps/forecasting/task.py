@@ -1,4 +1,4 @@
-"""What forecasting does: train, evaluate, predict, export."""
+"""What forecasting does: train, tune, evaluate, predict, export."""
 
 from pathlib import Path
 from typing import Any
@@ -6,24 +6,28 @@ from typing import Any
 import keras
 import pandas as pd
 
+from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.panel import Panel, has_times
+from rnnapps.data.share import Share
 from rnnapps.forecasting import prediction
 from rnnapps.forecasting.build import DATA, learnt, prepare, resolved
-from rnnapps.forecasting.config import Config, Evaluate, Export, Predict
+from rnnapps.forecasting.config import Config, Evaluate, Export, Predict, Tune
 from rnnapps.forecasting.goal import Goal, goal_of
 from rnnapps.serving.export import export_servables
+from rnnapps.training import tuning
 from rnnapps.training.console import Console
+from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
-from rnnapps.training.optimizers import optimizer
+from rnnapps.training.optimizers import optimizer, put_weights
 from rnnapps.training.run import Run
-from rnnapps.training.series_evaluation import mean_loss
+from rnnapps.training.series_evaluation import mean_loss, there
 from rnnapps.training.window_trainer import WindowTrainer
 
 _VALIDATION_WINDOWS = 20_000  # at most, so that a validation takes seconds
 _VALIDATION_BATCH = 256
-_LOCAL = {"run", "resume", "overwrite", "source", "csv", "data_dir"}  # options that say nothing elsewhere
+_LOCAL = {"run", "resume", "overwrite", "source", "csv", "data_dir", *configs.MACHINE}  # say nothing elsewhere
 # What the series in a run's folder, and the order of their windows, depend on.
 _FIXED = (
     "dataset", "source", "csv", "target", "label", "time", "series", "past", "future", "static", "categorical",
@@ -43,28 +47,34 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = resolved(config)
-    run = Run(config.run, DATA)
-    if config.resume:
-        run.check_resumable(config, _FIXED)
-    else:
-        _begin(run, config)
+    run, spread = Run(config.run, DATA), distribution(config.strategy, config.replicas)
+    with spread.chief_first():
+        if config.resume:
+            run.check_resumable(config, _FIXED)
+        elif spread.is_chief:
+            _begin(run, config)
     goal = goal_of(config, Panel.open(run.data_path))
-    console = Console(goal.metric)
+    console = Console(goal.metric, quiet=not spread.is_chief)
     if not config.resume:
         for line in _described(config, goal.panel):
             console.say(line)
-    loop = _loop(run, goal, console)
+    loop = _loop(run, goal, console, spread)
 
-    def batches(position: int) -> Any:
-        return goal.windows("train", config.batch_size, seed=config.seed, position=position, epochs=None)
+    def batches(position: int, share: Share) -> Any:
+        order = {"seed": config.seed, "position": position, "epochs": None}
+        return goal.windows("train", config.batch_size, share=share, **order)
 
     run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     model = run.load_model()
-    goal.complete(run, model)
+    if spread.is_chief:
+        goal.complete(run, model)
     run.stop_if_interrupted(loop)
-    _finish(run, goal, model, console)
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        if spread.is_chief:
+            _finish(run, goal, model, console)
     return model
 
 
@@ -104,31 +114,34 @@ def _counted(panel: Panel) -> str:
     return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count)
 
 
-def _loop(run: Run, goal: Goal, console: Console) -> Loop:
+def _loop(run: Run, goal: Goal, console: Console, spread: Distribution) -> Loop:
     config = goal.config
-    learner = goal.network(config.precision)
-    if not config.resume:
-        goal.start(learner)
-    trainer = WindowTrainer(learner, goal.loss, config.clip, config.clip_at)
-    trainer.compile(
-        optimizer(config.optimizer, config.learning_rate, config.weight_decay, config.average), jit_compile=False
-    )
-    # The same weights in float32: what is kept and validated.
     model = goal.network()
-    model.set_weights(learner.get_weights())
-    loss = mean_loss(lambda inputs, targets: goal.loss(model, inputs, targets))
+    if not config.resume:
+        goal.start(model)
+    with spread.scope():
+        learner = goal.network(config.precision)
+        trainer = WindowTrainer(learner, goal.loss, config.clip, config.clip_at, lambda inputs, targets: there(targets))
+        updates = optimizer(config.optimizer, config.learning_rate, config.weight_decay, config.average)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
+    # The model has the same weights in float32: it is what is kept and validated.
+    learner.set_weights(model.get_weights())
+    loss = mean_loss(lambda inputs, targets: goal.loss(model, inputs, targets), runtime.jit_compile())
     every = max(1, goal.count("validation") // _VALIDATION_WINDOWS) if config.validation_fraction else 1
 
     def validate() -> float | None:
-        model.set_weights(learner.get_weights())
-        trainer.optimizer.finalize_variable_values(model.trainable_variables)  # their averages, if there are any
+        put_weights(model, learner, updates)
         if not config.validation_fraction:
             return None
         return loss(goal.windows("validation", _VALIDATION_BATCH, every=every))
 
     plan = _plan(goal, loss(goal.windows("train", config.batch_size, seed=config.seed).take(1)))
+
+    def keep() -> None:
+        run.save_model(model)
+
     log = Log(run.folder)
-    return Loop(trainer, plan, run.checkpoints, log, console, validate, lambda: run.save_model(model), lambda: "")
+    return Loop(trainer, plan, run.checkpoints, log, console, validate, keep, lambda: "", spread)
 
 
 def _plan(goal: Goal, start_loss: float) -> Plan:
@@ -150,6 +163,11 @@ def _finish(run: Run, goal: Goal, model: keras.Model, console: Console) -> None:
         run.save_figures(**{f"test_{name}": value for name, value in figures.items()})
         console.say(f"test: {sentence}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.forecasting evaluate --run {run.folder}")
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("forecasting", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def row_shards(rows: int | None) -> tuple[int, str]:
     if tf.config.list_physical_devices("GPU"):
         return 1, "there is a GPU"
     cores = tf.config.threading.get_inter_op_parallelism_threads() or available_cores()
+    if tf.distribute.has_strategy():  # each replica of this process is a user of them
+        cores = max(1, cores // len(tf.distribute.get_strategy().extended.worker_devices))
     shards = max(1, min(cores, (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
     return shards, f"{cores} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_range, check_types
+from rnnapps.config import check_above, check_at_most_one, check_folder_name, check_machine, check_range, check_types
 from rnnapps.errors import UsageError
 from rnnapps.server.options import ServeModel
+from rnnapps.space import SearchOptions
 
 RUN = Path("runs/text_generation")
 SHIPPED_MODEL = "shakespeare"
@@ -111,6 +112,15 @@ class Config:
     """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
     threads: int = 0
     """Processor threads; 0 takes all cores."""
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """Share each batch: among devices of this machine, or among processes, as the variable TF_CONFIG says."""
+    replicas: int = 0
+    """Devices of --strategy mirrored; 0 takes all GPUs. Without a GPU: parts of the processor."""
+    data_service: str | None = None
+    """Address of a tf.data service that sends the batches, as python -m rnnapps.data_service prints it; an epoch is
+    written into the run's folder, which its workers must see. Every epoch is then in the order of the first."""
+    check_gpu: bool = False
+    """End at once where no GPU is seen, so that nothing runs on the processor by mistake."""
     seed: int = 0
     """Seed of the weights, of dropout and of the samples."""
     sample_every: int = 500
@@ -120,6 +130,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_machine(self)
         check_at_most_one(self, "dataset", "text")
         check_at_most_one(self, "source", "text")
         for name in ("max_vocabulary", "units", "batch_size", "steps", "sample_length"):
@@ -284,3 +295,11 @@ class Serve(ServeModel):
     __doc__ = ServeModel.__doc__
 
     SHIPPED: ClassVar[str] = SHIPPED_MODEL
+
+
+@dataclass(frozen=True)
+class Tune(SearchOptions, Config):
+    """Search for options that train a better model: each trial is a run of `train`, in a folder of its own."""
+
+    run: Path = Path("runs/text_generation_tune")
+    """Folder of all trials."""

@@ -1,4 +1,4 @@
-"""What text generation does: train, evaluate, predict, export."""
+"""What text generation does: train, tune, evaluate, predict, export."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data import text as windowed
 from rnnapps.data.corpus import Corpus
+from rnnapps.data.share import Share
 from rnnapps.data.sources import DEFAULT_DATASET, USUAL_VALIDATION_FRACTION, VALIDATION_FRACTION, documents
 from rnnapps.decoding import model_step, zero_states
 from rnnapps.errors import UsageError
@@ -24,8 +25,10 @@ from rnnapps.serving.export import export_servables
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.text_model import TextModel
 from rnnapps.serving.tokenization import TextCodec
-from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict
+from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict, Tune
+from rnnapps.training import tuning
 from rnnapps.training.console import Console
+from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.evaluation import Evaluator, baselines
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
@@ -35,7 +38,7 @@ from rnnapps.training.run import Run
 from rnnapps.training.trainer import CarriedStateTrainer
 
 _VALIDATION_TOKENS = 200_000  # at most, so that a validation takes seconds
-_LOCAL = {"run", "resume", "overwrite", "source", "text", "data_dir"}  # options that say nothing elsewhere
+_LOCAL = {"run", "resume", "overwrite", "source", "text", "data_dir", *configs.MACHINE}  # say nothing elsewhere
 # What the text in a run's folder, and the position in it, depend on.
 _FIXED = (
     "dataset", "source", "text", "tokens", "validation_fraction", "test_fraction", "max_vocabulary", "batch_size",
@@ -55,18 +58,27 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = _resolve(config)
-    run, console = Run(config.run), Console(Nats(counted=config.tokens))
-    corpus = _resume(run, config) if config.resume else _begin(run, config, console)
-    loop = _loop(run, config, corpus, console)
+    spread = distribution(config.strategy, config.replicas)
+    spread.rows(config.batch_size)
+    run, console = Run(config.run), Console(Nats(counted=config.tokens), quiet=not spread.is_chief)
+    with spread.chief_first():
+        if config.resume:
+            run.check_resumable(config, _FIXED)
+        elif spread.is_chief:
+            _begin(run, config, console)
+    corpus = run.load_corpus()
+    loop = _loop(run, config, corpus, console, spread)
 
-    def batches(position: int) -> Any:
-        return windowed.windows(corpus, "train", config.batch_size, config.steps, position=position)
+    def batches(position: int, share: Share) -> Any:
+        return windowed.windows(corpus, "train", config.batch_size, config.steps, position=position, share=share)
 
     run.carry_out(loop, config, batches, f"{_learnt(config)}, {config.preset}", "validation_nats")
     run.stop_if_interrupted(loop)
-    return _finish(run, config, corpus, console)
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
 
 
 def _resolve(config: Config) -> Config:
@@ -77,7 +89,7 @@ def _resolve(config: Config) -> Config:
     return configs.replace(config, validation_fraction=fraction, precision=runtime.precision(config.precision))
 
 
-def _begin(run: Run, config: Config, console: Console) -> Corpus:
+def _begin(run: Run, config: Config, console: Console) -> None:
     with run.new_folder(config.overwrite) as scratch:
         corpus = _prepare(config, scratch)
         # Asked before an older run is given up: the text may be too short.
@@ -85,7 +97,6 @@ def _begin(run: Run, config: Config, console: Console) -> Corpus:
         run.begin(config, corpus.folder)
     sizes = ", ".join(f"{corpus.tokens_in(split):,} {split}" for split in corpus.splits)
     console.say(f"{_learnt(config)}: {sizes} {config.tokens}s, vocabulary of {corpus.vocabulary.size}")
-    return run.load_corpus()
 
 
 def _prepare(config: Config, scratch: Path) -> Corpus:
@@ -102,23 +113,22 @@ def _prepare(config: Config, scratch: Path) -> Corpus:
     )
 
 
-def _resume(run: Run, config: Config) -> Corpus:
-    run.check_resumable(config, _FIXED)
-    return run.load_corpus()
-
-
 def _learnt(config: Config) -> str:
     return config.text[0].name if config.text else config.dataset or DEFAULT_DATASET
 
 
-def _loop(run: Run, config: Config, corpus: Corpus, console: Console) -> Loop:
-    network = _network(config, corpus, dtype=config.precision)
-    trainer = CarriedStateTrainer(network, config.batch_size, config.clip, config.clip_at, config.loss)
-    trainer.compile(optimizer(config.optimizer, config.learning_rate, config.weight_decay), jit_compile=False)
+def _loop(run: Run, config: Config, corpus: Corpus, console: Console, spread: Distribution) -> Loop:
+    with spread.scope():
+        network = _network(config, corpus, dtype=config.precision)
+        rows = spread.rows(config.batch_size)
+        trainer = CarriedStateTrainer(network, rows, config.clip, config.clip_at, config.loss)
+        updates = optimizer(config.optimizer, config.learning_rate, config.weight_decay)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The same weights in float32 and with random numbers of its own: what is kept, validated and sampled from.
     model = _network(config, corpus)
-    evaluator = Evaluator(model, jit_compile=False)
-    sampler = Sampler(model_step(model), lambda rows: zero_states(model, rows), corpus.vocabulary, jit_compile=False)
+    compiles = runtime.jit_compile()
+    evaluator = Evaluator(model, jit_compile=compiles)
+    sampler = Sampler(model_step(model), lambda rows: zero_states(model, rows), corpus.vocabulary, jit_compile=compiles)
     tokens = min(_VALIDATION_TOKENS, corpus.tokens_in("validation"))
 
     def validate() -> float | None:
@@ -131,8 +141,12 @@ def _loop(run: Run, config: Config, corpus: Corpus, console: Console) -> Loop:
         return sampler.generate("", config.sample_length, Sampling(seed=config.seed))[0]
 
     plan = _plan(config, corpus)
+
+    def keep() -> None:
+        run.save_model(model)
+
     log = Log(run.folder)
-    return Loop(trainer, plan, run.checkpoints, log, console, validate, lambda: run.save_model(model), sample)
+    return Loop(trainer, plan, run.checkpoints, log, console, validate, keep, sample, spread)
 
 
 def _plan(config: Config, corpus: Corpus) -> Plan:
@@ -165,6 +179,11 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
         )
     console.say(f"model: {run.model_path}; write with it: python -m rnnapps.text_generation predict --run {run.folder}")
     return model
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("text_generation", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from rnnapps.errors import RunError
@@ -14,19 +13,19 @@ from rnnapps.files import write_whole
 _STATE = "state.json"
 
 
-def save(path: Path, variables: Sequence[keras.Variable], state: dict) -> None:
-    """Writes the values of `variables` and a JSON object to an `.npz` file.
+def save(path: Path, names: Sequence[str], arrays: Sequence[np.ndarray], state: dict) -> None:
+    """Writes the values of variables and a JSON object to an `.npz` file.
 
     Raises:
         RunError: The file cannot be written.
     """
-    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in _named(variables).items()}
+    named = dict(zip(_keys(names), arrays, strict=True))
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **{_STATE: text, **arrays}))
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **{_STATE: text, **named}))
 
 
-def load(path: Path, variables: Sequence[keras.Variable]) -> dict:
-    """Sets `variables` to what `save` wrote and returns its JSON object. Nothing is set unless everything fits.
+def load(path: Path, names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[list[np.ndarray], dict]:
+    """What `save` wrote, if it is of variables of these names and shapes.
 
     Raises:
         RunError: There is no such file, it is damaged, or it belongs to another model.
@@ -39,14 +38,12 @@ def load(path: Path, variables: Sequence[keras.Variable]) -> dict:
         raise RunError(f"{path} does not exist: wanted a checkpoint that a run wrote") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path} is no whole checkpoint ({error}): wanted one that a run wrote") from error
-    named = _named(variables)
-    if {name: array.shape for name, array in arrays.items()} != {n: tuple(v.shape) for n, v in named.items()}:
+    keys = _keys(names)
+    if {key: array.shape for key, array in arrays.items()} != dict(zip(keys, shapes, strict=True)):
         raise RunError(f"{path} belongs to a model of other weights: wanted the options that the run began with")
-    for name, variable in named.items():
-        variable.assign(arrays[name])
-    return state
+    return [arrays[key] for key in keys], state
 
 
-def _named(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+def _keys(names: Sequence[str]) -> list[str]:
     # By position: Keras numbers the layers of a process, so a path may differ from one run of it to the next.
-    return {f"{i:03d}_{variable.name}": variable for i, variable in enumerate(variables)}
+    return [f"{i:03d}_{name}" for i, name in enumerate(names)]

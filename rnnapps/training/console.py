@@ -17,11 +17,12 @@ class Console:
 
     Args:
         metric: What the loss is.
+        quiet: Whether another process shows it.
     """
 
-    def __init__(self, metric: Metric):
+    def __init__(self, metric: Metric, quiet: bool = False):
         self.metric = metric
-        self._rich = Rich(stderr=True, highlight=False)
+        self._rich = Rich(stderr=True, highlight=False, quiet=quiet)
         self._bar: Progress | None = None
         self._validation = ""
         self._printed = self._first_seconds = -math.inf

@@ -15,6 +15,7 @@ import numpy as np
 from rnnapps.errors import RunError
 from rnnapps.training import checkpoint
 from rnnapps.training.console import Console
+from rnnapps.training.distribution import Distribution
 from rnnapps.training.log import Log
 from rnnapps.training.schedule import learning_rate
 
@@ -58,6 +59,7 @@ class Plan:
         explosion: A moving average above it ends the run.
         loss_scale: Tokens that the loss is summed over: the window with a summed loss, 1 with a mean.
         counted_per_step: Of what the metric counts, in an update.
+        per_epoch: Updates of an epoch.
     """
 
     minutes: float | None
@@ -73,6 +75,7 @@ class Plan:
     explosion: float
     loss_scale: float
     counted_per_step: int
+    per_epoch: int = 0
 
     @classmethod
     def of(cls, config: Any, per_epoch: int, **more: Any) -> "Plan":
@@ -89,6 +92,7 @@ class Plan:
             **{name: getattr(config, name) for name in same},
             steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
             peak=config.learning_rate,
+            per_epoch=per_epoch,
             sample_every=getattr(config, "sample_every", 0),
             **more,
         )
@@ -110,6 +114,7 @@ class Loop(keras.callbacks.Callback):
         validate: Returns the validation figure.
         keep: Saves the model as the best one.
         sample: Returns a text that the model writes now.
+        distribution: How the trainer is spread; only the chief process writes, shows and validates.
     """
 
     def __init__(
@@ -122,14 +127,16 @@ class Loop(keras.callbacks.Callback):
         validate: Callable[[], float | None],
         keep: Callable[[], None],
         sample: Callable[[], str],
+        distribution: Distribution | None = None,
     ):
         super().__init__()
         self.trainer, self.plan, self.path = trainer, plan, folder / "last.npz"
         self.log, self.console = log, console
         self.validate, self.keep, self.sample = validate, keep, sample
+        self.distribution = distribution or Distribution()
         self.state = State(smooth_loss=plan.start_loss)
         self._saved_step = -1
-        self.interrupted = False
+        self.interrupted = self._interrupted = False
 
     def resume(self) -> None:
         """Goes back to the last checkpoint.
@@ -137,19 +144,27 @@ class Loop(keras.callbacks.Callback):
         Raises:
             RunError: There is none, or it is damaged.
         """
-        self.trainer.optimizer.build(self.trainer.network.trainable_variables)
-        self.state = State(**checkpoint.load(self.path, self._variables()))
-        self.log.forget_after(self.state.step)
+        self._build()
+        variables, of_rows = self._variables(), self._of_rows()
+        shapes = self.distribution.shapes(variables, of_rows)
+        arrays, state = checkpoint.load(self.path, [v.name for v in variables], shapes)
+        self.distribution.assign(variables, arrays, of_rows)
+        self.state = State(**state)
+        if self.distribution.is_chief:
+            self.log.forget_after(self.state.step)
 
     def run(self, windows) -> State:
         """Trains on `windows`, a dataset that begins at `state.step`, until a budget is spent or Ctrl-C."""
-        self.trainer.optimizer.build(self.trainer.network.trainable_variables)
+        self._build()
+        self.distribution.vary_seeds(self.trainer.variables)
         self._before, self._started = self.state.seconds, time.monotonic()
         self._validated = self.state.seconds
         left = (self.plan.steps or 10**9) - self.state.step
         if left > 0 and not self._spent():
             with _interrupts(self._interrupt):
-                self.trainer.fit(windows, epochs=1, steps_per_epoch=left, verbose=0, shuffle=False, callbacks=[self])
+                self.distribution.fit(self.trainer, windows, left, self)
+        if self.distribution.is_alone:
+            self.interrupted |= self._interrupted  # also in the middle of the last validation
         self.console.close()
         return self.state
 
@@ -165,13 +180,16 @@ class Loop(keras.callbacks.Callback):
         state.step += 1
         state.clipped += int(logs["clipped"])
         state.smooth_loss = plan.smoothing * state.smooth_loss + (1 - plan.smoothing) * loss
-        state.seconds = self._before + time.monotonic() - self._started
+        seconds, interrupted = self.told()
+        # Of several processes the chief's clock and everybody's Ctrl-C, as they were before the update.
+        state.seconds = logs.get("seconds", seconds)
+        self.interrupted = bool(logs.get("interrupted", interrupted))
         self._refuse_explosion(loss)
         if state.step % _LOG_EVERY == 0:
             self._write_figures(logs)
         self.console.update(self._fraction(), state, plan, self._rate)
         if plan.sample_every and state.step % plan.sample_every == 0:
-            self.console.sample(state.step, self.sample())
+            self._show_sample()
         if state.seconds - self._validated >= plan.validate_every:
             self._validate_and_save()
         if self.interrupted or self._spent() or (plan.patience and state.since_best >= plan.patience):
@@ -179,6 +197,10 @@ class Loop(keras.callbacks.Callback):
             if self._saved_step != state.step:
                 self._validate_and_save()
             self.trainer.stop_training = True
+
+    def told(self) -> tuple[float, bool]:
+        """The seconds of training until now, and whether somebody wants to stop."""
+        return self._before + time.monotonic() - self._started, self._interrupted
 
     def _fraction(self) -> float:
         """Part of the budget that is spent, by steps where they are the budget: time would not be reproducible."""
@@ -202,24 +224,32 @@ class Loop(keras.callbacks.Callback):
         )
 
     def _validate_and_save(self) -> None:
-        variables = self._variables()
-        if not all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in variables):
+        variables, chief = self._variables(), self.distribution.is_chief
+        arrays = self.distribution.arrays(variables, self._of_rows())
+        if not all(np.isfinite(array).all() for array in arrays):
             return  # the next loss says so, and the checkpoint before stays
-        state, figure = self.state, self.validate()
+        state, figure = self.state, self.distribution.from_chief(self.validate)
         if figure is not None:
             better = state.best is None or self.console.metric.is_better(figure, state.best)
             state.best, state.since_best = (figure, 0) if better else (state.best, state.since_best + 1)
-            self.log.write(
-                step=state.step, seconds=round(state.seconds, 3), **{f"validation_{self.console.metric.name}": figure}
-            )
+            if chief:
+                named = {f"validation_{self.console.metric.name}": figure}
+                self.log.write(step=state.step, seconds=round(state.seconds, 3), **named)
             self.console.validated(state, figure, better)
-        if figure is None or better:
+        if chief and (figure is None or better):
             self.keep()
-        checkpoint.save(self.path, variables, dataclasses.asdict(state))
+        if chief:
+            checkpoint.save(self.path, [v.name for v in variables], arrays, dataclasses.asdict(state))
         self._saved_step = state.step
-        state.seconds = self._validated = self._before + time.monotonic() - self._started
+        state.seconds = self._validated = self.distribution.from_chief(lambda: self.told()[0]) or 0.0
+
+    def _show_sample(self) -> None:
+        if self.distribution.is_chief:
+            self.console.sample(self.state.step, self.sample())
 
     def _write_figures(self, logs) -> None:
+        if not self.distribution.is_chief:
+            return
         state = self.state
         self.log.write(
             step=state.step, seconds=round(state.seconds, 3), loss=float(logs["loss"]), smooth_loss=state.smooth_loss,
@@ -229,8 +259,15 @@ class Loop(keras.callbacks.Callback):
     def _variables(self) -> list[keras.Variable]:
         return [*self.trainer.variables, *self.trainer.optimizer.variables]
 
+    def _of_rows(self) -> list[keras.Variable]:
+        return list(getattr(self.trainer, "carried", {}).values())
+
+    def _build(self) -> None:
+        with self.distribution.scope():
+            self.trainer.optimizer.build(self.trainer.network.trainable_variables)
+
     def _interrupt(self) -> None:
-        self.interrupted = True
+        self._interrupted = True
 
 
 class _interrupts:  # noqa: N801

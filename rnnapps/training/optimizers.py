@@ -27,6 +27,20 @@ def optimizer(
     return {"adam": FusedAdam, "rmsprop": keras.optimizers.RMSprop}[name](learning_rate, **averaging)
 
 
+def put_weights(model: keras.Model, network: keras.Model, updates: keras.optimizers.Optimizer) -> None:
+    """Sets the weights of a model to those of a network that learns; to their averages, where the optimiser keeps any.
+
+    Args:
+        model: Of the same weights as `network`; of one device, wherever that learns.
+        network: As it is.
+        updates: Its optimiser, built.
+    """
+    model.set_weights(network.get_weights())
+    if updates.use_ema:
+        for variable, average in zip(model.trainable_variables, updates._model_variables_moving_average, strict=True):
+            variable.assign(keras.ops.convert_to_numpy(average))
+
+
 class FusedUpdate(keras.optimizers.Optimizer):
     """The update of Keras' Adam in one operation, where Keras has a pass over the weights for each of a dozen."""
 

@@ -1,6 +1,7 @@
 """The folder of a run."""
 
 import contextlib
+import functools
 import json
 import shutil
 import tempfile
@@ -16,6 +17,8 @@ import numpy as np
 import rnnapps
 from rnnapps import config as configs
 from rnnapps.data.corpus import Corpus
+from rnnapps.data.service import served
+from rnnapps.data.share import Share
 from rnnapps.errors import RunError, UsageError
 from rnnapps.files import write_whole
 from rnnapps.training.loop import Loop
@@ -30,6 +33,7 @@ class Run:
         model.keras         the best model so far, in float32
         metrics.jsonl       figures over time; tensorboard/ holds the same as events
         figures.json        figures at the end: validation, test, training time
+        data_service/       an epoch's batches, where a tf.data service sends them
         calibration.npy     of forecasts: how far the quantiles of the best model are moved
         learning_curve.png
 
@@ -82,7 +86,7 @@ class Run:
             RunError: The folder cannot be written.
         """
         # Only what a run writes, by name: a slip of the pen in --run must not empty somebody's folder.
-        for folder in (self.checkpoints, self.data_path, self.folder / "tensorboard"):
+        for folder in (self.checkpoints, self.data_path, self.folder / "tensorboard", self.folder / "data_service"):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("model.keras", "metrics.jsonl", "figures.json", "learning_curve.png", "calibration.npy"):
             (self.folder / name).unlink(missing_ok=True)
@@ -90,14 +94,14 @@ class Run:
         self.save_config(config)
 
     def carry_out(
-        self, loop: Loop, config: Any, batches: Callable[[int], Any], title: str, figure: str = "validation"
+        self, loop: Loop, config: Any, batches: Callable[[int, Share], Any], title: str, figure: str = "validation"
     ) -> None:
         """Trains, with --resume from the last checkpoint on; draws the learning curve and writes what is known.
 
         Args:
             loop: What trains.
             config: Of the run.
-            batches: From a number of updates to the batches that follow them.
+            batches: From a number of updates, and a share of the rows, to the batches that follow.
             title: Of the learning curve.
             figure: Name of the best validation figure.
 
@@ -106,11 +110,21 @@ class Run:
         """
         if config.resume:
             loop.resume()
-            self.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
+            if loop.distribution.is_chief:
+                self.save_config(configs.replace(config, resume=False))  # only now: a refused --resume changes nothing
             loop.console.say(f"resuming {self.folder} after {loop.state.step} updates")
-        state = loop.run(batches(loop.state.step))
+        source = functools.partial(batches, loop.state.step)
+        if config.data_service is not None:
+            source = functools.partial(self._served, config.data_service, batches, loop)
+        state = loop.run(loop.distribution.spread(source))
+        if not loop.distribution.is_chief:
+            return
         loop.log.plot(self.folder / "learning_curve.png", title, loop.console.metric.label)
         self.save_figures(training_seconds=round(state.seconds, 1), updates=state.step, **{figure: state.best})
+
+    def _served(self, address: str, batches: Callable[[int, Share], Any], loop: Loop, share: Share) -> Any:
+        folder = self.folder / "data_service" / f"{share.number}_of_{share.of}"
+        return served(address, folder, functools.partial(batches, 0, share), loop.plan.per_epoch, loop.state.step)
 
     def stop_if_interrupted(self, loop: Loop) -> None:
         """Ends with KeyboardInterrupt what was trained until Ctrl-C; it is saved."""

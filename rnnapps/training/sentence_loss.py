@@ -67,6 +67,11 @@ def loss(
     return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
 
 
+def tokens_in(inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """What `loss` is the mean over."""
+    return tf.reduce_sum(weights)
+
+
 def _output_weights(network: keras.Model) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The matrix `(vocabulary, units)` and the bias that make logits of features."""
     layers = {layer.name: layer for layer in network.layers}
@@ -113,9 +118,11 @@ def training_loss(
     return run
 
 
-def mean_nats(network: keras.Model) -> Callable[[Iterable[Any]], float]:
+def mean_nats(network: keras.Model, jit_compile: bool = False) -> Callable[[Iterable[Any]], float]:
     """From batches to the mean cost of a token under a network, in nats, without label smoothing."""
-    cost = tf.function(lambda *batch: loss(network, *batch), autograph=False, reduce_retracing=True)
+    cost = tf.function(
+        lambda *batch: loss(network, *batch), autograph=False, reduce_retracing=True, jit_compile=jit_compile
+    )
 
     def mean(batches: Iterable[Any]) -> float:
         total = count = 0.0

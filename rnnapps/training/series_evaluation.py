@@ -22,14 +22,19 @@ OURS = "rnnapps"
 LINEAR = "linear model"
 
 
-def mean_loss(loss: Callable[..., tf.Tensor]) -> Callable[[Iterable[Any]], float]:
+def there(targets: tf.Tensor) -> tf.Tensor:
+    """How many targets are not missing, float32."""
+    return tf.reduce_sum(tf.cast(~tf.math.is_nan(targets), tf.float32))
+
+
+def mean_loss(loss: Callable[..., tf.Tensor], jit_compile: bool = False) -> Callable[[Iterable[Any]], float]:
     """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value alike."""
-    compiled = tf.function(loss, autograph=False)
+    compiled = tf.function(loss, autograph=False, jit_compile=jit_compile)
 
     def mean(batches: Iterable[Any]) -> float:
         total = count = 0.0
         for inputs, targets in batches:
-            values = float(tf.reduce_sum(tf.cast(~tf.math.is_nan(targets), tf.float32)))
+            values = float(there(targets))
             total += values * float(compiled(inputs, targets))
             count += values
         return total / max(count, 1.0)

@@ -5,7 +5,9 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from rnnapps.ops import execution
 from rnnapps.training.clipping import Clip, clip_gradients
+from rnnapps.training.distribution import total
 
 
 class CarriedStateTrainer(keras.Model):
@@ -19,11 +21,13 @@ class CarriedStateTrainer(keras.Model):
     Args:
         network: Functional model with states as inputs and outputs of the same names, and `logits` (see
             `rnnapps.models.text_generator`).
-        batch_size: B, fixed: each row is a stream of its own.
+        batch_size: B, fixed: each row is a stream of its own. Of several replicas: the rows of one.
         clip: How gradients are cut: "value" (each element), "norm" (each weight's gradient), "global_norm" (all
             together) or "none".
         clip_at: What is too large.
         reduction: "mean" is over the window's tokens; "sum" is over time, and the mean over rows.
+
+    Under a `tf.distribute` strategy a window is that of all replicas together.
 
     `fit` logs `loss` (nats per token), `gradient_norm` (before clipping) and `clipped` (1 where clipping changed a
     gradient of this update, else 0).
@@ -56,19 +60,51 @@ class CarriedStateTrainer(keras.Model):
             state.assign(tf.zeros_like(state))
 
     def train_step(self, data):
-        inputs, targets, weights = data
-        keep = tf.cast(~inputs["reset"], tf.float32)[:, None]
-        rows = {"tokens": inputs["tokens"], **{name: state * keep for name, state in self.carried.items()}}
+        if tf.distribute.has_strategy():
+            return self._train_step_of_replica(data)
+        rows, targets, weights = self._rows(data)
         with tf.GradientTape() as tape:
             outputs = self.network(rows, training=True)
-            each = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs["logits"])
-            nats = tf.reduce_sum(each * weights)
+            nats = self._nats(outputs, targets, weights)
             tokens = tf.reduce_sum(weights)
-            rows_or_tokens = tokens if self.reduction == "mean" else tf.cast(tf.shape(weights)[0], tf.float32)
-            loss = nats / tf.maximum(rows_or_tokens, 1.0)
+            loss = nats / tf.maximum(self._divisor(tokens, weights), 1.0)
         trained = self.network.trainable_variables
-        gradients, norm, clipped = clip_gradients(tape.gradient(loss, trained), self.clip, self.clip_at)
-        self.optimizer.apply(gradients, trained)
+        gradients = tape.gradient(loss, trained)
+        return self._update(gradients, outputs, nats / tf.maximum(tokens, 1.0))
+
+    def _train_step_of_replica(self, data):
+        def of_rows(data, carried):
+            rows, targets, weights = self._rows(data, carried)
+            with tf.GradientTape() as tape:
+                outputs = self.network(rows, training=True)
+                nats = self._nats(outputs, targets, weights)
+            gradients = tape.gradient(nats, self.network.trainable_variables)
+            return [tf.convert_to_tensor(g) for g in gradients], nats, {name: outputs[name] for name in carried}
+
+        # XLA compiles what one replica does: programs that talk to others are not for it.
+        run = execution.compiled(of_rows) if self.jit_compile else of_rows
+        gradients, nats, outputs = run(data, {name: tf.identity(state) for name, state in self.carried.items()})
+        tokens = tf.reduce_sum(data[2])
+        *gradients, nats, tokens, divisor = total([*gradients, nats, tokens, self._divisor(tokens, data[2])])
+        gradients = [gradient / tf.maximum(divisor, 1.0) for gradient in gradients]
+        return self._update(gradients, outputs, nats / tf.maximum(tokens, 1.0))
+
+    def _rows(self, data, carried=None):
+        inputs, targets, weights = data
+        keep = tf.cast(~inputs["reset"], tf.float32)[:, None]
+        states = {name: state * keep for name, state in (carried or self.carried).items()}
+        return {"tokens": inputs["tokens"], **states}, targets, weights
+
+    def _nats(self, outputs, targets, weights):
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs["logits"])
+        return tf.reduce_sum(each * weights)
+
+    def _divisor(self, tokens, weights):
+        return tokens if self.reduction == "mean" else tf.cast(tf.shape(weights)[0], tf.float32)
+
+    def _update(self, gradients, outputs, nats_per_token):
+        gradients, norm, clipped = clip_gradients(gradients, self.clip, self.clip_at)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
         for name, state in self.carried.items():
             state.assign(tf.cast(outputs[name], state.dtype))
-        return {"loss": nats / tf.maximum(tokens, 1.0), "gradient_norm": norm, "clipped": clipped}
+        return {"loss": nats_per_token, "gradient_norm": norm, "clipped": clipped}

@@ -1,4 +1,4 @@
-"""What translation does: train, evaluate, predict, export."""
+"""What translation does: train, tune, evaluate, predict, export."""
 
 import functools
 import math
@@ -12,26 +12,30 @@ from rnnapps import runtime
 from rnnapps.data import pairs
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.sentence_codec import SentenceCodec
+from rnnapps.data.share import Share
 from rnnapps.decoding import Search
 from rnnapps.serving.export import export_servables
 from rnnapps.serving.translation_endpoints import TranslationEndpoints
 from rnnapps.serving.translation_model import TranslationModel
+from rnnapps.training import tuning
 from rnnapps.training.console import Console
+from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
 from rnnapps.training.metric import Metric, Nats
-from rnnapps.training.optimizers import optimizer
+from rnnapps.training.optimizers import optimizer, put_weights
 from rnnapps.training.run import Run
-from rnnapps.training.sentence_loss import mean_nats, training_loss
+from rnnapps.training.sentence_loss import mean_nats, tokens_in, training_loss
 from rnnapps.training.translation_scores import scores
 from rnnapps.training.window_trainer import WindowTrainer
 from rnnapps.translation import answers
 from rnnapps.translation.build import DATA, learnt, load_vocabularies, network, prepare, resolved
-from rnnapps.translation.config import Config, Evaluate, Export, Predict
+from rnnapps.translation.config import Config, Evaluate, Export, Predict, Tune
 
 _VALIDATION_PAIRS = 2_000  # at most, so that a validation takes seconds
 _VALIDATION_BATCH = 64
-_LOCAL = {"run", "resume", "overwrite", "source", "pairs", "validation", "test", "data_dir"}  # say nothing elsewhere
+_LOCAL = {"run", "resume", "overwrite", "source", "pairs", "validation", "test", "data_dir"}
+_LOCAL |= configs.MACHINE  # say nothing elsewhere
 # What the pairs in a run's folder, and their order, depend on.
 _FIXED = (
     "dataset", "source", "pairs", "validation", "test", "aligned", "languages", "validation_fraction", "test_fraction",
@@ -50,19 +54,23 @@ def train(config: Config) -> keras.Model:
         RunError: The loss exploded, or something could not be saved.
         KeyboardInterrupt: Ctrl-C; the run is saved.
     """
+    runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
     config = resolved(config)
-    run, console = Run(config.run, DATA), Console(_metric(config))
-    if config.resume:
-        run.check_resumable(config, _FIXED)
-    else:
-        _begin(run, config, console)
+    spread = distribution(config.strategy, config.replicas)
+    run, console = Run(config.run, DATA), Console(_metric(config), quiet=not spread.is_chief)
+    with spread.chief_first():
+        if config.resume:
+            run.check_resumable(config, _FIXED)
+        elif spread.is_chief:
+            _begin(run, config, console)
     corpus = PairCorpus.open(run.data_path)
-    loop = _loop(run, config, corpus, console)
+    loop = _loop(run, config, corpus, console, spread)
     batches = functools.partial(_batches, config, corpus)
     run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     run.stop_if_interrupted(loop)
-    return _finish(run, config, corpus, console)
+    with spread.chief_first():  # the others stay, as a process that left would be missed
+        return _finish(run, config, corpus, console) if spread.is_chief else run.load_model()
 
 
 def _metric(config: Config) -> Metric:
@@ -83,32 +91,30 @@ def _begin(run: Run, config: Config, console: Console) -> None:
     console.say(f"{learnt(config)}: {counts} pairs, {joint} {config.tokens}s")
 
 
-def _batches(config: Config, corpus: PairCorpus, position: int = 0) -> Any:
-    # Of any length, as nothing is compiled for one; XLA would want few of them.
+def _batches(config: Config, corpus: PairCorpus, position: int, share: Share) -> Any:
     return pairs.batches(
-        corpus, "train", config.batch_size, config.batch_tokens, bucket=1, seed=config.seed, position=position,
-        epochs=None,
+        corpus, "train", config.batch_size, config.batch_tokens, runtime.bucket(), config.seed, position,
+        epochs=None, share=share,
     )  # fmt: skip
 
 
-def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console) -> Loop:
+def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console, spread: Distribution) -> Loop:
     vocabularies = load_vocabularies(run.data_path)
-    learner = network(config, vocabularies, config.precision)
     plan = _plan(config, corpus, vocabularies[1].size)
     rates = config.optimizer, config.learning_rate, config.weight_decay, config.average, config.accumulate
-    updates = optimizer(*rates)
     loss = training_loss(config.label_smoothing, config.scheduled_sampling, lambda: updates.iterations, config.seed)
-    trainer = WindowTrainer(learner, loss, config.clip, config.clip_at)
-    trainer.compile(updates, jit_compile=False)
+    with spread.scope():
+        learner, updates = network(config, vocabularies, config.precision), optimizer(*rates)
+        trainer = WindowTrainer(learner, loss, config.clip, config.clip_at, tokens_in)
+        spread.compile(trainer, updates, jit_compile=runtime.jit_compile())
     # The same weights in float32: what is kept, validated and translated with.
     model = network(config, vocabularies)
     translation = TranslationModel.from_keras(model, vocabularies, config.max_length)
     sources, targets = (texts[:_VALIDATION_PAIRS] for texts in corpus.texts("validation"))
-    nats = mean_nats(model)
+    nats = mean_nats(model, runtime.jit_compile())
 
     def take_weights() -> None:
-        model.set_weights(learner.get_weights())
-        trainer.optimizer.finalize_variable_values(model.trainable_variables)  # their averages, if there are any
+        put_weights(model, learner, updates)
 
     def translate(some: list[str]) -> list[str]:
         return translation.texts(translation.translate(some, Search(beam=1, max_length=config.max_length)))
@@ -119,19 +125,24 @@ def _loop(run: Run, config: Config, corpus: PairCorpus, console: Console) -> Loo
             return None
         if config.best == "bleu":
             return scores(translate(sources), targets, config.lowercase)["bleu"]
-        return nats(pairs.batches(corpus, "validation", _VALIDATION_BATCH, bucket=1))
+        return nats(pairs.batches(corpus, "validation", _VALIDATION_BATCH, bucket=runtime.bucket()))
 
     def sample() -> str:
         take_weights()
         some = sources[:1]
         return "\n".join(f"{one}\n    {other}" for one, other in zip(some, translate(some), strict=True))
 
+    def keep() -> None:
+        run.save_model(model)
+
     log = Log(run.folder)
-    return Loop(trainer, plan, run.checkpoints, log, console, validate, lambda: run.save_model(model), sample)
+    return Loop(trainer, plan, run.checkpoints, log, console, validate, keep, sample, spread)
 
 
 def _plan(config: Config, corpus: PairCorpus, size: int) -> Plan:
-    per_epoch = pairs.batches_per_epoch(corpus, "train", config.batch_size, config.batch_tokens, bucket=1)
+    per_epoch = pairs.batches_per_epoch(
+        corpus, "train", config.batch_size, config.batch_tokens, bucket=runtime.bucket()
+    )
     count, (_, tokens) = corpus.pairs_in("train"), corpus.tokens_in("train")
     counted = count if config.best == "bleu" else count + tokens  # each target has its end as well
     return Plan.of(
@@ -154,6 +165,11 @@ def _finish(run: Run, config: Config, corpus: PairCorpus, console: Console) -> k
         console.say(f"test: {sentence}")
     console.say(f"model: {run.model_path}; in full: python -m rnnapps.translation evaluate --run {run.folder}")
     return model
+
+
+def tune(options: Tune) -> Any:
+    """Trains with options from a space; prints and returns a table of the trials, the best first."""
+    return tuning.tune("translation", Config, train, options)
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:
