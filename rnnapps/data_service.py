@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from rnnapps import cli
 from rnnapps.config import check_range, check_types
+from rnnapps.errors import UsageError
 
 PROG = "python -m rnnapps.data_service"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Start a dispatcher and workers of the tf.data service, and serve until Ctrl-C. Both listen on all interfaces of
-    the machine, which TensorFlow offers no option for: keep their ports behind a firewall."""
+    """Start a dispatcher and workers of the tf.data service, and serve until Ctrl-C."""
 
     port: int = 5050
     """Port of the dispatcher; 0 takes a free one. Workers take free ones."""
@@ -26,6 +26,10 @@ class Options:
     """Workers. With one, batches keep their order."""
     host: str = "localhost"
     """Name by which workers and trainings find this machine; on others than this one, they need its own."""
+
+    all_interfaces: bool = False
+    """Agree that they listen on all interfaces of the machine, without a password: TensorFlow has no option for less,
+    so keep their ports behind a firewall."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -43,6 +47,11 @@ def _command(arguments: list[str], debug: bool) -> None:
         options = cli.read(Options, arguments, PROG, Options())
     except SystemExit:
         return  # the help was printed
+    if not options.all_interfaces:
+        raise UsageError(
+            "--all-interfaces is missing: wanted it, since TensorFlow lets a tf.data service listen on all interfaces "
+            "of the machine, and on nothing less"
+        )
     (module,) = cli.load("rnnapps.data.service", debug=debug)
     service = module.Service(options.port, options.workers, options.host)
     print(service.address, flush=True)

@@ -28,7 +28,7 @@ LINES = "".join(f"{n} times {n + 1} is {n * (n + 1)}.\n" for n in range(60))
 
 def start(workers):
     process = subprocess.Popen(
-        [sys.executable, "-m", "rnnapps.data_service", "--port", "0", "--workers", str(workers)],
+        [sys.executable, "-m", "rnnapps.data_service", "--all-interfaces", "--port", "0", "--workers", str(workers)],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     return process, process.stdout.readline().strip()
