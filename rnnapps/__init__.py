@@ -35,6 +35,7 @@ _SUBMODULES = (
     "models",
     "neurons",
     "ops",
+    "portable",
     "runtime",
     "sampler",
     "server",

@@ -3,7 +3,8 @@
     ops -> cells -> layers -> models -> task packages     an arrow reads "is imported by"
     data, decoding, forecasts, sampler, neurons, serving, training, runtime feed the tasks; no task imports another
     exchange and inspect stand on layers; the command gradient_flow stands on inspect, data_service on data
-    server stands on serving's C API and on step_writer, and runs without TensorFlow's Python
+    server stands on serving's C API and on step_writer, and runs without TensorFlow's Python; the command portable
+    stands on serving
 
 Imports inside functions and under `if TYPE_CHECKING` count too. Prints one line for each import that goes the wrong
 way, and leaves with status 1 when there is one.
@@ -41,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "forecasts": {"ops"},
     "sampler": {"data", "decoding", "ops"},
     "serving": {"config", "data", "decoding", "files", "forecasts", "ops"},
+    "portable": {"cli", "config", "data", "decoding", "files", "serving"},
     "neurons": set(),
     "training": {
         "config",
@@ -59,7 +61,18 @@ ALLOWED: dict[str, set[str]] = {
 # A folder that is not listed above is a task's: it may import all parts but these, and no other task.
 NOT_FOR_TASKS = {"task"}
 # Parts whose business is TensorFlow itself. The others speak to Keras, or to neither.
-TENSORFLOW = {"ops", "data", "decoding", "forecasts", "inspect", "sampler", "serving", "training", "runtime"}
+TENSORFLOW = {
+    "ops",
+    "data",
+    "decoding",
+    "forecasts",
+    "inspect",
+    "portable",
+    "sampler",
+    "serving",
+    "training",
+    "runtime",
+}
 # Parts and files that `--help` imports, and that therefore import neither TensorFlow nor Keras.
 LIGHT = {"", "errors", "files", "config", "task", "space", "cli", "gradient_flow", "data_service"}
 # Parts that run in a process without TensorFlow's Python and without Keras.

@@ -11,13 +11,14 @@ A "char" is a token of the vocabulary: a Unicode character, a byte or a word, as
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from rnnapps import decoding
-from rnnapps.decoding import Settings, States
+from rnnapps.decoding import Settings, States, Step
 from rnnapps.serving.endpoints import Endpoints, Request, bucket
 from rnnapps.serving.tokenization import TextCodec
 
@@ -43,25 +44,22 @@ UNITS = {
 }
 
 
-class TextEndpoints(Endpoints):
-    """The endpoints of a text model, ready for `export.write_saved_model`.
+class WritesText(Endpoints):
+    """What the endpoints of text models share, wherever their steps come from.
 
     Args:
-        model: Functional model with inputs `tokens` `(batch, time)` and states by name, and outputs `logits`
-            `(batch, time, vocabulary)` and the same states.
-        codec: Its vocabulary, in the graph.
+        name: Of the module.
+        models: Keras models that the functions call.
+        codec: The vocabulary, in the graph.
         xla: Whether writing is compiled: once for each number of texts and for each of `CAPACITIES` that the longest
             needs.
     """
 
     UNITS = UNITS
 
-    def __init__(self, model: keras.Model, codec: TextCodec, xla: bool = False):
-        super().__init__("text_endpoints", [model], xla)
+    def __init__(self, name: str, models: Sequence[keras.Model], codec: TextCodec, xla: bool = False):
+        super().__init__(name, models, xla)
         self.codec = codec
-        self.functions = {
-            "serving_default": self._serving_default(model), "score": _score(model, codec), "step": self._step(model)
-        }  # fmt: skip
 
     def examples(self) -> list[Request]:
         """Returns requests of one row for each endpoint, as of `Endpoints`."""
@@ -81,11 +79,19 @@ class TextEndpoints(Endpoints):
             ),
         ]
 
-    def _serving_default(self, model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
-        codec, step = self.codec, decoding.model_step(model)
+    def writing(
+        self, make_step: Callable[[], Step], zeros: Callable[[tf.Tensor], States]
+    ) -> tf.types.experimental.PolymorphicFunction:
+        """The endpoint `serving_default`.
+
+        Args:
+            make_step: Gives the model's step; called in the graph, before the loop over tokens.
+            zeros: From a number of rows to the states of a cold start.
+        """
+        codec = self.codec
 
         def draw(forced: Any, given: Any, temperature: Any, seed: Any, steps: Any) -> tf.Tensor:
-            carry = decoding.start(decoding.zero_states(model, tf.shape(seed)[0]), seed)
+            step, carry = make_step(), decoding.start(zeros(tf.shape(seed)[0]), seed)
             return decoding.generate(step, carry, Settings(temperature), forced, given, steps)[0]
 
         drawing = self.compiled(draw)
@@ -109,12 +115,28 @@ class TextEndpoints(Endpoints):
             return {"text": codec.decode(drawn, wanted)}
 
         signature = [
-            _rows(tf.string, "prompt"),
-            _rows(tf.int32, "num_chars"),
-            _rows(tf.float32, "temperature"),
-            _rows(tf.int32, "seed"),
+            rows(tf.string, "prompt"),
+            rows(tf.int32, "num_chars"),
+            rows(tf.float32, "temperature"),
+            rows(tf.int32, "seed"),
         ]
         return tf.function(write, input_signature=signature, autograph=False)
+
+
+class TextEndpoints(WritesText):
+    """The endpoints of a text model, ready for `export.write_saved_model`.
+
+    Args:
+        model: Functional model with inputs `tokens` `(batch, time)` and states by name, and outputs `logits`
+            `(batch, time, vocabulary)` and the same states.
+        codec: Its vocabulary, in the graph.
+        xla: As of `WritesText`.
+    """
+
+    def __init__(self, model: keras.Model, codec: TextCodec, xla: bool = False):
+        super().__init__("text_endpoints", [model], codec, xla)
+        writing = self.writing(lambda: decoding.model_step(model), lambda rows: decoding.zero_states(model, rows))
+        self.functions = {"serving_default": writing, "score": _score(model, codec), "step": self._step(model)}
 
     def _step(self, model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
         one_step = self.compiled(decoding.model_step(model))
@@ -129,7 +151,7 @@ class TextEndpoints(Endpoints):
             for name, tensor in model.input.items()
             if name != "tokens"
         }
-        return tf.function(step, input_signature=[_rows(tf.int32, "tokens"), states], autograph=False)
+        return tf.function(step, input_signature=[rows(tf.int32, "tokens"), states], autograph=False)
 
 
 def _asked(prompt: bytes, num_chars: int, seed: int) -> dict[str, np.ndarray]:
@@ -141,7 +163,8 @@ def _asked(prompt: bytes, num_chars: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def _rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
+def rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
+    """An input with a value for each text."""
     return tf.TensorSpec((None,), dtype, name=name)
 
 
@@ -169,4 +192,4 @@ def _score(model: keras.Model, codec: TextCodec) -> tf.types.experimental.Polymo
         mean = tf.math.divide_no_nan(nats, tf.cast(lengths, tf.float64))
         return {"nats_per_char": tf.cast(mean, tf.float32), "num_chars": lengths}
 
-    return tf.function(score, input_signature=[_rows(tf.string, "text")], autograph=False)
+    return tf.function(score, input_signature=[rows(tf.string, "text")], autograph=False)
