@@ -6,7 +6,7 @@ to the caller: `series` becomes the row of the series in the table of the export
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ class Core:
         function: Concrete, of keyword arguments.
         cut: Names of inputs that stand where the endpoint has strings.
         signature: The endpoint itself.
+        rewrite: The same as `function`, for a graph that is being traced: from inputs by name, and from what takes the
+            place of some of `constants`, to outputs by name.
+        constants: Float32 matrices among the weights, by the names that `rewrite` knows them by.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Core:
     function: Any
     cut: tuple[str, ...]
     signature: Any
+    rewrite: Callable[[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
+    constants: Arrays
 
     def ask(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """What TensorFlow answers: the endpoint as it was exported, where it takes numbers."""
@@ -126,13 +131,22 @@ def numeric_core(name: str, signature: Any) -> Core:
     if any(tensor.op.name in left for tensor in frozen.inputs if tensor.name not in places):
         raise UsageError(f"endpoint {name!r} does more with text than to look it up: wanted one that takes numbers")
 
-    def run(**given: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = replay(frozen.outputs, {place: given[key] for place, key in places.items()})
+    def rewrite(given: Mapping[str, tf.Tensor], swaps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        found = replay(frozen.outputs, {place: given[key] for place, key in places.items()}, swaps)
         shapes = [signature.structured_outputs[key].shape for key in names]
         return {key: shaped(x, shape) for key, x, shape in zip(names, found, shapes, strict=True)}
 
-    function = tf.function(run, autograph=False).get_concrete_function(**inputs)
-    return Core(name, inputs, names, function, tuple(cut), signature)
+    function = tf.function(lambda **given: rewrite(given, {}), autograph=False).get_concrete_function(**inputs)
+    matrices = {
+        operation.name: tf.get_static_value(operation.outputs[0])
+        for operation in frozen.graph.get_operations()
+        if operation.name in left and operation.type == "Const" and _is_matrix(operation.outputs[0])
+    }
+    return Core(name, inputs, names, function, tuple(cut), signature, rewrite, matrices)
+
+
+def _is_matrix(tensor: tf.Tensor) -> bool:
+    return tensor.dtype == tf.float32 and tensor.shape.rank == 2
 
 
 def _after_strings(tensor: tf.Tensor) -> tf.Tensor | None:

@@ -11,13 +11,14 @@ A "char" is a token of the vocabulary: a Unicode character, a byte or a word, as
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from rnnapps import decoding
-from rnnapps.decoding import Settings, States
+from rnnapps.decoding import Settings, States, Step
 from rnnapps.serving.tokenization import TextCodec
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class TextEndpoints(tf.Module):
         self.codec = codec
         # A saved module restores the variables that it holds; the model itself stays out, since Keras would be needed.
         self.model_variables = [variable.value for variable in model.variables]
-        self.serving_default = _serving_default(model, codec)
+        self.serving_default = serving_default(
+            lambda: decoding.model_step(model), lambda rows: decoding.zero_states(model, rows), codec
+        )
         self.score = _score(model, codec)
         self.step = _step(model)
         self._states = tuple(self.step.input_signature[1].values())
@@ -82,22 +85,32 @@ class TextEndpoints(tf.Module):
         ]
 
 
-def _rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
+def rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
+    """An input with a value for each text."""
     return tf.TensorSpec((None,), dtype, name=name)
 
 
-def _serving_default(model: keras.Model, codec: TextCodec) -> tf.types.experimental.PolymorphicFunction:
-    step = decoding.model_step(model)
+def serving_default(
+    make_step: Callable[[], Step], zeros: Callable[[tf.Tensor], States], codec: TextCodec
+) -> tf.types.experimental.PolymorphicFunction:
+    """The endpoint of that name.
+
+    Args:
+        make_step: Gives the model's step; called in the graph, before the loop over tokens.
+        zeros: From a number of rows to the states of a cold start.
+        codec: The vocabulary, in the graph.
+    """
 
     def write(prompt: tf.Tensor, num_chars: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Writes `num_chars` tokens after each prompt. Rows of a batch do not change each other's text."""
+        step = make_step()
         ids = codec.encode(prompt)
         given = tf.cast(ids.row_lengths(), tf.int32)
         wanted = tf.clip_by_value(num_chars, 0, MAX_CHARS)
         steps = tf.maximum(tf.reduce_max(given + wanted), 1)  # the loop wants a step even if nothing is asked for
         forced = ids.to_tensor()
         forced = tf.pad(forced, [[0, 0], [0, steps - tf.shape(forced)[1]]])
-        carry = decoding.start(decoding.zero_states(model, tf.size(seed)), seed)
+        carry = decoding.start(zeros(tf.size(seed)), seed)
         tokens, _ = decoding.generate(step, carry, Settings(temperature), forced, given, steps)
         # Each row's own text begins where its prompt ends.
         columns = given[:, None] + tf.range(tf.maximum(tf.reduce_max(wanted), 0))
@@ -105,10 +118,10 @@ def _serving_default(model: keras.Model, codec: TextCodec) -> tf.types.experimen
         return {"text": codec.decode(drawn, wanted)}
 
     signature = [
-        _rows(tf.string, "prompt"),
-        _rows(tf.int32, "num_chars"),
-        _rows(tf.float32, "temperature"),
-        _rows(tf.int32, "seed"),
+        rows(tf.string, "prompt"),
+        rows(tf.int32, "num_chars"),
+        rows(tf.float32, "temperature"),
+        rows(tf.int32, "seed"),
     ]
     return tf.function(write, input_signature=signature, autograph=False)
 
@@ -137,7 +150,7 @@ def _score(model: keras.Model, codec: TextCodec) -> tf.types.experimental.Polymo
         mean = tf.math.divide_no_nan(nats, tf.cast(lengths, tf.float64))
         return {"nats_per_char": tf.cast(mean, tf.float32), "num_chars": lengths}
 
-    return tf.function(score, input_signature=[_rows(tf.string, "text")], autograph=False)
+    return tf.function(score, input_signature=[rows(tf.string, "text")], autograph=False)
 
 
 def _step(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
@@ -153,4 +166,4 @@ def _step(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
         for name, tensor in model.input.items()
         if name != "tokens"
     }
-    return tf.function(step, input_signature=[_rows(tf.int32, "tokens"), states], autograph=False)
+    return tf.function(step, input_signature=[rows(tf.int32, "tokens"), states], autograph=False)
