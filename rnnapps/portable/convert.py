@@ -63,13 +63,13 @@ class Converted:
     """A file's content.
 
     Attributes:
-        endpoint: What it answers.
+        file: Its name: the endpoint's, how the weights are stored unless as float32, and the suffix.
         content: Bytes of the file.
         difference: The largest difference to TensorFlow, in parts of the largest number of the output.
         run: Answers from it.
     """
 
-    endpoint: str
+    file: str
     content: bytes
     difference: float
     run: Callable[[Arrays], Arrays]
@@ -107,7 +107,8 @@ def convert(core: Core, form: str, weights: str, threads: int = 0) -> Converted:
                     f"{FORMATS[form].name} with {weights} weights gives another {name} than TensorFlow in endpoint "
                     f"{core.name!r}: off by {off:.1e} of its largest number, wanted at most {LIMITS[weights]:g}"
                 )
-    return Converted(core.name, content, worst, run)
+    stored = "" if weights == "float32" else f"_{weights}"
+    return Converted(f"{core.name}{stored}{FORMATS[form].suffix}", content, worst, run)
 
 
 def difference(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -119,7 +120,7 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def convert_export(path: Path, output: Path, form: str, weights: str, names: tuple[str, ...]) -> list[Converted]:
-    """Writes `output/<endpoint>.<suffix>` for each endpoint, and beside them what the manifest says of the model.
+    """Writes a file, such as `output/step_int8.tflite`, for each endpoint, and beside them what the manifest says of the model.
 
     Args:
         path: An export, `NAME/VERSION`, or `NAME` for its highest version.
@@ -137,7 +138,7 @@ def convert_export(path: Path, output: Path, form: str, weights: str, names: tup
     with draft(output) as folder:
         made = [convert(core, form, weights) for core in numeric_cores(path, names).values()]
         for one in made:
-            (folder / f"{one.endpoint}{FORMATS[form].suffix}").write_bytes(one.content)
+            (folder / one.file).write_bytes(one.content)
         if (path / "manifest.json").is_file():
             shutil.copyfile(path / "manifest.json", folder / "manifest.json")
     return made
