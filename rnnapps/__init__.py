@@ -34,6 +34,7 @@ _SUBMODULES = (
     "models",
     "neurons",
     "ops",
+    "portable",
     "runtime",
     "sampler",
     "serving",

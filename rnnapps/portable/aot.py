@@ -49,7 +49,9 @@ def write_program(path: Path, output: Path, steps: int, target: str, cpu: str) -
     """
     text = TextCore.load(path)
     if text.vocabulary.kind == "word":
-        raise UsageError(f"{text.path} writes words: wanted a model of characters or bytes, which C++ can cut a text into")
+        raise UsageError(
+            f"{text.path} writes words: wanted a model of characters or bytes, into which main.cc can cut a prompt"
+        )
     with draft(output) as folder:
         _compile(chunk(text, steps), folder / "model", target, cpu)
         carried = ["token", "generated", *text.states]
@@ -62,9 +64,10 @@ def write_program(path: Path, output: Path, steps: int, target: str, cpu: str) -
 
 
 def chunk(text: TextCore, steps: int) -> Any:
-    """The concrete function of one call: `forced (1, steps)` tokens, of which `num_forced (1,)` are read, and the carry.
+    """The concrete function of one call of the loop.
 
-    Gives `tokens (steps,)`, read or drawn, and of each input that is carried on `next_NAME`.
+    It takes `forced (1, steps)` tokens, of which `num_forced (1,)` are read; `seed`, `temperature`; and `token`,
+    `generated` and the states, which it gives again under `next_NAME`, beside `tokens (steps,)`, read or drawn.
     """
 
     def run(

@@ -120,7 +120,7 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def convert_export(path: Path, output: Path, form: str, weights: str, names: tuple[str, ...]) -> list[Converted]:
-    """Writes a file, such as `output/step_int8.tflite`, for each endpoint, and beside them what the manifest says of the model.
+    """Writes a file such as `output/step_int8.tflite` for each endpoint, and the export's manifest beside them.
 
     Args:
         path: An export, `NAME/VERSION`, or `NAME` for its highest version.

@@ -65,6 +65,7 @@ class Core:
         found = {}
         for name, spec in self.inputs.items():
             shape = [rows, *(places if size is None else size for size in spec.shape[1:])]
+            value: np.ndarray
             if spec.dtype == tf.bool:
                 value = np.arange(places) < rng.integers(1, places + 1, (rows, 1))
             elif spec.dtype.is_integer:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from rnnapps.errors import RunError
 from rnnapps.portable.core import Arrays, Core
 
-_NEEDS_FLEX = re.compile(r"TF Select ops: (.*)")
+_MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
 def convert(core: Core, weights: str) -> bytes:
@@ -41,8 +41,8 @@ def convert(core: Core, weights: str) -> bytes:
         with _silent():
             return converter.convert()
     except Exception as error:  # of several classes, of the compiler's and of Python's
-        found = _NEEDS_FLEX.search(str(error))
-        reason = f"has no form of {found[1]}" if found else f"cannot be made: {_first(error)}"
+        missing = sorted(set(_MISSING.findall(str(error))))
+        reason = f"has no form of {', '.join(missing)}" if missing else f"does not take what is there ({_first(error)})"
         raise RunError(f"LiteRT {reason} in endpoint {core.name!r}") from error
 
 
@@ -56,23 +56,26 @@ class Session:
     """
 
     def __init__(self, content: bytes, core: Core, threads: int = 0):
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._is_new = True
-        try:
-            with _silent():
-                self._interpreter = Interpreter(model_content=content, num_threads=threads or 1)
-                self._run: Any = self._interpreter.get_signature_runner()
-        except (RuntimeError, ValueError) as error:
-            raise RunError(f"LiteRT refuses endpoint {core.name!r} ({_first(error)})") from error
+        self._content, self._name, self._threads = content, core.name, threads or 1
+        self._runners: dict[tuple[tuple[int, ...], ...], Any] = {}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """The outputs by the names of the core's."""
-        if self._is_new:
-            self._is_new = False
-            with _silent():  # it says that it uses its fast kernels
-                return self._run(**inputs)
-        return self._run(**inputs)
+        shapes = tuple(value.shape for value in inputs.values())
+        if shapes in self._runners:
+            return self._runners[shapes](**inputs)
+        with _silent():  # it says that it uses its fast kernels
+            # One that has run, and then gets inputs of other shapes, now and then gives wrong numbers the first time.
+            runner = self._runners[shapes] = self._new_runner()
+            return runner(**inputs)
+
+    def _new_runner(self) -> Any:
+        from ai_edge_litert.interpreter import Interpreter  # type: ignore[import,unused-ignore]
+
+        try:
+            return Interpreter(model_content=self._content, num_threads=self._threads).get_signature_runner()
+        except (RuntimeError, ValueError) as error:
+            raise RunError(f"LiteRT refuses endpoint {self._name!r} ({_first(error)})") from error
 
 
 def _first(error: Exception) -> str:

@@ -56,7 +56,7 @@ class Session:
     """
 
     def __init__(self, content: bytes, core: Core, threads: int = 0):
-        import onnxruntime
+        import onnxruntime  # type: ignore[import,unused-ignore]
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -74,7 +74,7 @@ class Session:
 
 
 def _converted(core: Core) -> Any:
-    import tf2onnx
+    import tf2onnx  # type: ignore[import,unused-ignore]
 
     function = core.function
     names = {tensor.name: tensor.op.name for tensor in function.inputs}
@@ -111,13 +111,13 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _is_known(node: Any) -> bool:
-    import onnx
+    import onnx  # type: ignore[import,unused-ignore]
 
     return bool(onnx.defs.has(node.op_type, domain=node.domain))
 
 
 def _store_as_float16(model: Any) -> None:
-    import onnx
+    import onnx  # type: ignore[import,unused-ignore]
 
     graph, casts = model.graph, []
     for tensor in list(graph.initializer):
@@ -139,7 +139,7 @@ def _within_float16(array: np.ndarray) -> np.ndarray:
 
 
 def _as_int8(model: Any) -> bytes:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import,unused-ignore]
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from rnnapps.config import check_folder_name, check_range, check_types
 from rnnapps.errors import UsageError
+
+ExportPath = Positional[Annotated[Path | None, arg(metavar="SAVED_MODEL")]]
 
 
 @dataclass(frozen=True)
 class Convert:
     """Write one file for each endpoint of numbers, compared with TensorFlow before it is put in its place."""
 
-    saved_model: Positional[Path | None] = None
+    saved_model: ExportPath = None
     """An export: NAME/VERSION, or NAME for its highest version."""
     output: Path | None = None
     """Folder of the files. Default: the model's name, in portable/."""
@@ -33,7 +35,7 @@ class Convert:
 class Table:
     """Try every endpoint of every export, and say what can be converted, and why the rest cannot."""
 
-    saved_models: Positional[Path] = Path("saved_models")
+    saved_models: Positional[Annotated[Path, arg(metavar="FOLDER")]] = Path("saved_models")
     """Folder of exports."""
 
     def __post_init__(self) -> None:
@@ -44,7 +46,7 @@ class Table:
 class Aot:
     """Compile an exported text generator ahead of time, and write a C++ program around it."""
 
-    saved_model: Positional[Path | None] = None
+    saved_model: ExportPath = None
     """An export of text generation: NAME/VERSION, or NAME for its highest version."""
     output: Path | None = None
     """Folder of the program. Default: the model's name, in portable/."""
@@ -64,7 +66,7 @@ class Aot:
 class Quantize:
     """Write a copy of an exported text model whose matrices are stored as float16 or int8, for TensorFlow Serving."""
 
-    saved_model: Positional[Path | None] = None
+    saved_model: ExportPath = None
     """An export of text generation: NAME/VERSION, or NAME for its highest version."""
     output: Path = Path("saved_models")
     """Folder of all models; the copy is NAME/VERSION in it."""
@@ -80,9 +82,9 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure an exported text model in TensorFlow, LiteRT, ONNX Runtime and C++: size, speed and what fewer bits cost."""
+    """Measure an exported text model in TensorFlow, LiteRT, ONNX Runtime and C++: size, speed, what fewer bits cost."""
 
-    saved_model: Positional[Path | None] = None
+    saved_model: ExportPath = None
     """An export of text generation: NAME/VERSION, or NAME for its highest version."""
     text: Path | None = None
     """UTF-8 text whose last part is read for nats a character. Default: none is."""

@@ -1,4 +1,4 @@
-"""A graph written once more: without lists of tensors, without parts that run side by side, without what nobody asks for.
+"""A graph written once more, without lists of tensors, parts of rows, and what nobody asks for.
 
 TensorFlow's loops keep what each step gives in a `TensorList`, which other run times do not know, or know only where
 each shape is known beforehand. Here each list becomes one array, `(length, ...)`, and everything else stays as it was.
