@@ -110,7 +110,7 @@ def numeric_core(name: str, signature: Any) -> Core:
     Raises:
         UsageError: It has none: it gives text, or its strings are more than looked up.
     """
-    texts = [key for key, spec in signature.structured_outputs.items() if spec.dtype == tf.string]
+    texts = sorted(key for key, spec in signature.structured_outputs.items() if spec.dtype == tf.string)
     if texts:
         raise UsageError(f"endpoint {name!r} gives text ({', '.join(texts)}): wanted one that gives numbers")
     frozen = convert_variables_to_constants_v2(signature, lower_control_flow=False, aggressive_inlining=True)

@@ -27,7 +27,7 @@ def lines(folder: Path) -> Iterator[str]:
     for form in FORMATS.values():
         form.load()
     columns = [f"{form.name} {weights}" for form in FORMATS.values() for weights in WEIGHTS]
-    yield "| " + " | ".join(["export", "endpoint", "takes in place of text", *columns]) + " |"
+    yield "| " + " | ".join(["export", "endpoint", "in place of text, or why not", *columns]) + " |"
     yield "|" + "---|" * (3 + len(columns))
     for path in exports:
         for name, endpoint in sorted(load_endpoints(path).items()):
@@ -39,8 +39,8 @@ def _cells(name: str, signature: object) -> list[str]:
     try:
         core = numeric_core(name, signature)
     except (UsageError, RunError) as error:
-        reason = str(error).partition(": wanted")[0]
-        return ["", reason, *[""] * (len(FORMATS) * len(WEIGHTS) - 1)]
+        reason = str(error).partition(": wanted")[0].removeprefix(f"endpoint {name!r} ")
+        return [reason, *["no"] * (len(FORMATS) * len(WEIGHTS))]
     taken = ", ".join(f"`{key}` {core.inputs[key].dtype.name}" for key in core.cut)
     return [taken, *(_cell(core, form, weights) for form in FORMATS for weights in WEIGHTS)]
 
