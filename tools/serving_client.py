@@ -3,7 +3,7 @@
     python tools/serving_client.py predict --model shakespeare \\
         --inputs '{"prompt": ["ROMEO:"], "num_chars": [80], "temperature": [0.7], "seed": [1]}'
     python tools/serving_client.py grpc --model shakespeare --inputs '...'     the same over gRPC
-    python tools/serving_client.py stream --manifest saved_models/shakespeare/1/manifest.json --prompt ROMEO:
+    python tools/serving_client.py stream --manifest saved_models/shakespeare/2/manifest.json --prompt ROMEO:
 
 `stream` writes text as it comes: it asks the endpoint `step` for one token at a time, keeps the model's state itself
 and draws as the model's `serving_default` does, so the server keeps nothing between two requests.

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.decoding import States
+from rnnapps.ops import execution
 from rnnapps.serving.decoder_parts import DecoderParts, Read
 from rnnapps.serving.endpoints import Request
 
@@ -63,7 +64,8 @@ def encode_and_step(
         return {"logits": logits, **states}
 
     encoding = tf.function(encode, input_signature=[source], autograph=False)
-    found = encoding.get_concrete_function().structured_outputs
+    with execution.one_shard():  # as of all that is exported
+        found = encoding.get_concrete_function().structured_outputs
     inputs = {name: rows(tensor.dtype, name, *tensor.shape[1:]) for name, tensor in found.items()}
     return encoding, tf.function(step, input_signature=[rows(tf.int32, "token"), inputs], autograph=False)
 

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.errors import RunError
+from rnnapps.ops import execution
 from rnnapps.serving import scan, warmup
 from rnnapps.serving.card import write_card
 from rnnapps.serving.client_files import write_client_files
@@ -86,7 +87,8 @@ def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Ma
     except OSError as error:
         raise RunError(f"cannot write {home}: {error.strerror}") from error
     try:
-        content = _write(servable, draft, name, manifest)
+        with execution.one_shard():  # a server has other requests for the other cores
+            content = _write(servable, draft, name, manifest)
         failure = first_failure(verify(draft))
         if failure:
             raise RunError(f"{name} is not exported, as the check {failure.name!r} fails: {failure.detail}")
@@ -105,8 +107,11 @@ def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Ma
 
 
 def _write(servable: Endpoints, draft: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    functions = {key: function.get_concrete_function() for key, function in servable.endpoints().items()}
-    described = {key: describe(function, servable.units()) for key, function in functions.items()}
+    # The functions, and not what was traced of them: that would be written a second time beside the functions.
+    functions = servable.endpoints()
+    described = {
+        key: describe(function.get_concrete_function(), servable.units()) for key, function in functions.items()
+    }
     for key, endpoint in described.items():
         check_rows_first(key, endpoint)
     # A server needs no gradients, and those of a recurrent layer inside a decoding loop cannot be saved.
