@@ -47,7 +47,8 @@ def test_cards_and_the_servers_files_are_of_the_version_that_is_shipped(name):
     card = (folder.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
     digest = hashlib.sha256((folder / "saved_model.pb").read_bytes()).hexdigest()
     assert f"Version {folder.name}," in card and digest in card
-    config = (folder.parents[1] / "models.config").read_text(encoding="utf-8")
+    file = "models_xla.config" if name.endswith("_xla") else "models.config"
+    config = (folder.parents[1] / file).read_text(encoding="utf-8")
     assert f'name: "{name}"' in config and config.count(f'version_labels {{ key: "stable" value: {folder.name} }}')
     assert '"/' not in card, "a path of some machine"
 

@@ -150,7 +150,7 @@ class CSession:
         config = config_pb2.ConfigProto(
             inter_op_parallelism_threads=threads[0], intra_op_parallelism_threads=threads[1]
         )
-        # A second round of TensorFlow's graph optimizer takes a fifth of the time to the first answer and gives nothing.
+        # A second round of the graph optimizer takes a fifth of the time to the first answer, and gives nothing.
         rewriting = rewriter_config_pb2.RewriterConfig
         config.graph_options.rewrite_options.meta_optimizer_iterations = rewriting.ONE
         content = config.SerializeToString()

@@ -192,6 +192,8 @@ class Loop(keras.callbacks.Callback):
             self._show_sample()
         if state.seconds - self._validated >= plan.validate_every:
             self._validate_and_save()
+        if self.distribution.is_alone:
+            self.interrupted |= self._interrupted  # at once: the next update's Ctrl-C would be a second one
         if self.interrupted or self._spent() or (plan.patience and state.since_best >= plan.patience):
             # Before `fit` ends, which puts the averages of weights, where an optimiser keeps them, in their place.
             if self._saved_step != state.step:

@@ -113,7 +113,7 @@ class _Search:
         """
         self.trials[name] = {"status": "started", **values}
         self._save()
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)  # the garbage of a trial goes when Python has time for it
         try:
             figure = self._figure(self.config(name, values))
         except RnnappsError as error:

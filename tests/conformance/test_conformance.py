@@ -19,7 +19,7 @@ from rnnapps import cells
 from rnnapps.cells import GatedCell
 from rnnapps.layers import Unroll
 from rnnapps.ops import time_loop
-from rnnapps.serving.export import check_operations
+from rnnapps.serving.scan import check_operations
 
 ABSTRACT = {"Cell", "GatedCell", "LinearCell", "WrapperCell"}  # bases, which no one builds
 

@@ -239,6 +239,7 @@ def stack_of(kind, **kwargs):
     return with_random_weights(stack)
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("sequences", [True, False])

@@ -65,6 +65,7 @@ def run(script, **names):
     return namespace
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_script_with_one_line_changed(jit_compile, tmp_path):
     lengths = LENGTHS[1:] if jit_compile else LENGTHS  # a compilation takes its time

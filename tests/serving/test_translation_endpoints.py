@@ -180,6 +180,7 @@ def _bytes(value):
     )
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize(
     "options",
     [

@@ -115,7 +115,8 @@ def test_a_model_that_remembers_is_found(tmp_path):
 
 def test_random_numbers_without_a_seed_are_found(tmp_path):
     path = saved(tmp_path, lambda x: {"y": x + tf.random.normal(tf.shape(x))}, rows(2, 3))
-    assert failure(path)[0] == "C++ = Python"
+    # With a seed for the whole process, the numbers of C++ and of Python may be the same at first.
+    assert failure(path)[0] in ("C++ = Python", "together = alone", "twice = once")
 
 
 def test_what_only_xla_can_run_is_found_unless_xla_is_on(tmp_path):

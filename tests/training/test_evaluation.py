@@ -111,7 +111,7 @@ def test_evaluation_scoring_and_tracing_give_one_figure(tmp_path, model, corpus)
     text = one.vocabulary.decode(one.read(*span))
     assert len(text) > 512  # several windows of either
     figure = Evaluator(network, jit_compile=True).nats_per_token(one, "test")
-    answer = TextEndpoints(network, TextCodec(one.vocabulary)).score(tf.constant([text.encode()]))
+    answer = TextEndpoints(network, TextCodec(one.vocabulary)).functions["score"](tf.constant([text.encode()]))
     assert answer["num_chars"].numpy().tolist() == [one.tokens_in("test")]
     assert figure == pytest.approx(float(answer["nats_per_char"][0]), rel=1e-6)
     sampler = Sampler(model_step(network), lambda n: zero_states(network, n), one.vocabulary, jit_compile=False)

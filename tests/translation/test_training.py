@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 TINY = PRESETS["tiny"]
 
 
+@pytest.mark.rotating
 def test_resume_is_bit_exact(tmp_path):
     whole = dataclasses.replace(
         number_words.config(tmp_path), run=tmp_path / "whole", epochs=1.0, schedule="constant", dropout=0.2,
