@@ -130,10 +130,7 @@ def _command(package: str, arguments: list[str], debug: bool) -> None:
     elif arguments[0] not in verbs:
         raise UsageError(f"{prog} {arguments[0]}: wanted a verb, {configs.known(verbs, arguments[0])}")
     else:
-        try:
-            options = parse(module, arguments[0], arguments[1:], f"{prog} {arguments[0]}")
-        except SystemExit:
-            return  # the help was printed
+        options = parse(module, arguments[0], arguments[1:], f"{prog} {arguments[0]}")
         _run(package, arguments[0], options, debug)
 
 
@@ -190,7 +187,7 @@ def _hushed() -> Iterator[None]:
 def _guard(action: Callable[[], None], debug: bool) -> int:
     """Calls `action` and turns what it raises into one sentence and an exit status."""
     try:
-        action()
+        _carry_out(action)
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more at exit, and would complain there.
@@ -207,6 +204,15 @@ def _guard(action: Callable[[], None], debug: bool) -> int:
         first = (str(error).strip().splitlines() or [""])[0]
         return _report(f"error: {type(error).__name__}: {first} (--debug shows where)", 1, debug)
     return 0
+
+
+def _carry_out(action: Callable[[], None]) -> None:
+    """Calls `action`; that `read` printed the help is an end like any other."""
+    try:
+        action()
+    except SystemExit as leaving:
+        if leaving.code not in (None, 0):
+            raise
 
 
 def _report(sentence: str, status: int, debug: bool) -> int:
@@ -292,10 +298,7 @@ def _top(arguments: list[str], debug: bool) -> None:
         return
     place, name, modules = COMMANDS[arguments[0]]
     cls = getattr(importlib.import_module(place), name)
-    try:
-        options = read(cls, arguments[1:], f"python -m rnnapps {arguments[0]}", cls())
-    except SystemExit:
-        return  # the help was printed
+    options = read(cls, arguments[1:], f"python -m rnnapps {arguments[0]}", cls())
     _run_modules(modules, options, debug)
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 
 from rnnapps.errors import UsageError
-from rnnapps.files import write_whole
+from rnnapps.files import versions, write_whole
 
 
 class _Dataclass(Protocol):
@@ -58,9 +58,7 @@ def known(names: Iterable[str], got: str = "") -> str:
 
 def wanted(cls: type, name: str) -> str:
     """Says in words what a field accepts, for an error's sentence."""
-    hint = _hints(cls)[name]
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
+    hint = _without_none(_hints(cls)[name])
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:
@@ -70,9 +68,7 @@ def wanted(cls: type, name: str) -> str:
 
 def plain_type(cls: type, name: str) -> Any:
     """The type of a field's values, apart from `None`; that of the items of a `tuple`, and `str` for a `Literal`."""
-    hint = _hints(cls)[name]
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
+    hint = _without_none(_hints(cls)[name])
     origin = typing.get_origin(hint)
     return str if origin is Literal else typing.get_args(hint)[0] if origin is tuple else hint
 
@@ -221,13 +217,8 @@ def load(cls: type[ConfigT], path: str | os.PathLike[str]) -> ConfigT:
 
 def shipped_models() -> dict[str, Path]:
     """The trained models that come with a checkout: name to the folder of the highest version."""
-    versions: dict[str, Path] = {}
-    for folder in sorted(_shipped_folder().glob("*/*")):
-        if folder.name.isdecimal() and (folder / "saved_model.pb").is_file():
-            best = versions.get(folder.parent.name)
-            if best is None or int(best.name) < int(folder.name):
-                versions[folder.parent.name] = folder
-    return versions
+    found = {folder: versions(folder) for folder in sorted(_shipped_folder().glob("*"))}
+    return {folder.name: folder / str(numbers[-1]) for folder, numbers in found.items() if numbers}
 
 
 def shipped_model(name: str) -> Path:
@@ -256,6 +247,14 @@ def _hints(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def _without_none(hint: Any) -> Any:
+    """The type that a field has where it is not `None`."""
+    if typing.get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    (kind,) = (argument for argument in typing.get_args(hint) if argument is not type(None))
+    return kind
+
+
 def _refuse_unknown(cls: type, names: Iterable[str], source: str) -> None:
     fields = _hints(cls)
     for name in names:
@@ -265,12 +264,10 @@ def _refuse_unknown(cls: type, names: Iterable[str], source: str) -> None:
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
     """Gives `value` in the type `hint`, or raises UsageError with one sentence that names the option."""
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    hint = _without_none(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(name, value, hint)
     if origin is Literal:
         if value not in arguments:
             raise UsageError(f"{name} {value}: {known(map(str, arguments), str(value))}")

@@ -43,10 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: list[str], debug: bool) -> None:
-    try:
-        options = cli.read(Options, arguments, PROG, Options())
-    except SystemExit:
-        return  # the help was printed
+    options = cli.read(Options, arguments, PROG, Options())
     if not options.all_interfaces:
         raise UsageError(
             "--all-interfaces is missing: wanted it, since TensorFlow lets a tf.data service listen on all interfaces "

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and text files that a user names."""
+"""Files that are written whole or not at all, text files that a user names, and versions of exported models."""
 
 import contextlib
 import os
@@ -43,3 +43,9 @@ def read_text(option: str, path: Path, encoding: str = "utf-8") -> str:
         raise UsageError(f"{option} {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{option} {path} is not UTF-8 text at byte {error.start}") from None
+
+
+def versions(path: Path) -> list[int]:
+    """The numbers of an exported model's versions, in order: of folders that hold a SavedModel."""
+    names = [child.name for child in path.glob("*") if (child / "saved_model.pb").is_file()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())

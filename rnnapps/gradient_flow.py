@@ -67,10 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: list[str], debug: bool) -> None:
-    try:
-        options = cli.read(Options, arguments, PROG, Options())
-    except SystemExit:
-        return  # the help was printed
+    options = cli.read(Options, arguments, PROG, Options())
     comparison, chart = cli.load("rnnapps.inspect.comparison", "rnnapps.inspect.chart", debug=debug)
     shared = {name: getattr(options, name) for name in comparison.Settings.__dataclass_fields__}
     measured = comparison.compare(comparison.Settings(**shared))

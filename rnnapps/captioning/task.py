@@ -33,8 +33,7 @@ from rnnapps.training.window_trainer import WindowTrainer
 
 _VALIDATION_PICTURES = 500  # that are captioned for CIDEr-D, so that a validation takes seconds
 _VALIDATION_BATCH = 64
-_LOCAL = {"run", "resume", "overwrite", "start_from", "source", "images", "captions", "data_dir", "features_dir"}
-_LOCAL |= configs.MACHINE
+_LOCAL = ("start_from", "images", "captions", "features_dir")
 # What the pictures in a run's folder, what is read of them, and their order depend on.
 _FIXED = (
     "dataset", "source", "images", "captions", "validation_fraction", "test_fraction", "tokens", "max_vocabulary",

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import pandas as pd
 
-from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.share import Share
@@ -27,7 +26,7 @@ from rnnapps.training.window_trainer import WindowTrainer
 
 _VALIDATION_WINDOWS = 20_000  # at most, so that a validation takes seconds
 _VALIDATION_BATCH = 256
-_LOCAL = {"run", "resume", "overwrite", "source", "csv", "data_dir", *configs.MACHINE}  # say nothing elsewhere
+_LOCAL = ("csv",)  # says nothing elsewhere
 # What the series in a run's folder, and the order of their windows, depend on.
 _FIXED = (
     "dataset", "source", "csv", "target", "label", "time", "series", "past", "future", "static", "categorical",

@@ -47,10 +47,7 @@ def _command(arguments: list[str], debug: bool) -> None:
 
     name, run = _VERBS[verb]
     cls = getattr(options, name)
-    try:
-        read = cli.read(cls, arguments[1:], f"{PROG} {verb}", cls())
-    except SystemExit:
-        return  # the help was printed
+    read = cli.read(cls, arguments[1:], f"{PROG} {verb}", cls())
     if getattr(read, "saved_model", ...) is None:
         raise UsageError(f"{PROG} {verb} wants a SAVED_MODEL: a folder NAME or NAME/VERSION that export wrote")
     try:

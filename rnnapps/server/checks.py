@@ -18,8 +18,7 @@ def check_version(folder: Path, root: Path) -> None:
         root: What is served: no symbolic link may lead out of it.
     """
     try:
-        scan.check_files(folder, root)
-        for graph in scan.graphs(folder):
+        for graph in scan.check_files(folder, root):
             scan.check_nodes(graph)
     except scan.Damaged as error:
         code = Code.DATA_LOSS if (folder / "saved_model.pb").is_file() else Code.NOT_FOUND

@@ -65,18 +65,22 @@ def run_in_c_api(
 
 def _to_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs by name as nested lists of numbers and strings."""
+    lists = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    return {name: without_bytes(value) for name, value in lists.items()}
 
-    def plain(item: Any) -> Any:
-        if isinstance(item, (list, tuple)):
-            return [plain(part) for part in item]
-        if not isinstance(item, bytes):
-            return item
-        try:
+
+def without_bytes(item: Any, binary: bool = False) -> Any:
+    """Nested lists whose bytes are text, or `{"b64": ...}` where they are none, or all of them if they are `binary`."""
+    if isinstance(item, (list, tuple)):
+        return [without_bytes(part, binary) for part in item]
+    if not isinstance(item, bytes):
+        return item
+    try:
+        if not binary:
             return item.decode()
-        except UnicodeDecodeError:
-            return {"b64": base64.b64encode(item).decode()}
-
-    return {name: plain(value.tolist() if isinstance(value, np.ndarray) else value) for name, value in values.items()}
+    except UnicodeDecodeError:
+        pass
+    return {"b64": base64.b64encode(item).decode()}
 
 
 def _bytes_again(item: Any) -> Any:

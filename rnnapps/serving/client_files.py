@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnnapps.files import write_whole
+from rnnapps.serving.capi import without_bytes
 
 _CURL = """#!/bin/sh
 # Asks a server for the answer that expected.json holds: sh curl.sh [HOST:PORT]
@@ -95,20 +95,7 @@ def plain(array: np.ndarray, binary: bool = False) -> Any:
     if array.dtype.kind == "f" and array.dtype.itemsize < 8:
         # The shortest decimal number that is this one in its type.
         array = np.array([float(str(number)) for number in array.reshape(-1)], float).reshape(array.shape)
-    return _plain(array.tolist(), binary)
-
-
-def _plain(item: Any, binary: bool) -> Any:
-    if isinstance(item, list):
-        return [_plain(part, binary) for part in item]
-    if not isinstance(item, bytes):
-        return item
-    try:
-        if not binary:
-            return item.decode()
-    except UnicodeDecodeError:
-        pass
-    return {"b64": base64.b64encode(item).decode()}
+    return without_bytes(array.tolist(), binary)
 
 
 def _json(content: Any) -> str:

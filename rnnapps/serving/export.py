@@ -20,18 +20,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from rnnapps.errors import RunError
 from rnnapps.ops import execution
-from rnnapps.serving import scan, warmup
+from rnnapps.serving import warmup
 from rnnapps.serving.card import write_card
 from rnnapps.serving.client_files import write_client_files
 from rnnapps.serving.endpoints import BATCH_SIZES, XLA_BATCH_SIZES, Endpoints
-from rnnapps.serving.saved_model import describe, load_endpoints
+from rnnapps.serving.saved_model import describe
 from rnnapps.serving.server_files import write_batching, write_server_files
-from rnnapps.serving.verification import check_rows_first, first_failure, verify
+from rnnapps.serving.verification import Verification, check_rows_first, first_failure
 
 
 def export_servables(
@@ -89,18 +88,17 @@ def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Ma
     try:
         with execution.one_shard():  # a server has other requests for the other cores
             content = _write(servable, draft, name, manifest)
-        failure = first_failure(verify(draft))
+        trial = Verification(draft)
+        failure = first_failure(trial.run())
         if failure:
             raise RunError(f"{name} is not exported, as the check {failure.name!r} fails: {failure.detail}")
-        example = next((one for one in servable.examples() if one[0] == "serving_default"), servable.examples()[0])
-        answer = load_endpoints(draft)[example[0]]({key: tf.constant(value) for key, value in example[1].items()})
         path = _publish(draft, home)
     except OSError as error:
         raise RunError(f"cannot write {home}: {error.strerror}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)  # already renamed if all went well
-    inputs = {key: np.asarray(value) for key, value in example[1].items()}
-    write_client_files(home / "client", name, example[0], inputs, {key: value.numpy() for key, value in answer.items()})
+    # The first one is what a person can read.
+    write_client_files(home / "client", name, *trial.requests[0], trial.answers[0])
     write_card(home, path.name, content)
     write_server_files(Path(output))
     return path
@@ -117,7 +115,6 @@ def _write(servable: Endpoints, draft: Path, name: str, manifest: Mapping[str, A
     # A server needs no gradients, and those of a recurrent layer inside a decoding loop cannot be saved.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(servable, os.fspath(draft), signatures=functions, options=options)
-    scan.check_operations(draft, servable.xla)  # before anything of it runs
     warmup.write(draft, name, servable.warmup())
     sizes = XLA_BATCH_SIZES if servable.xla else BATCH_SIZES
     write_batching(draft, sizes, described, servable.TAKES_PADDING)

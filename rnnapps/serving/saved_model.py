@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnnapps.errors import RunError, UsageError
+from rnnapps.files import versions
 
 
 def read_manifest(path: Path, task: str) -> dict[str, Any]:
@@ -118,12 +119,6 @@ def servables(path: Path) -> list[Path]:
     if not found:
         raise UsageError(f"{path} holds no SavedModel: wanted a folder NAME/VERSION, NAME, or one of several NAMEs")
     return found
-
-
-def versions(path: Path) -> list[int]:
-    """The numbers of a model's versions, in order."""
-    names = [child.name for child in path.glob("*") if (child / "saved_model.pb").is_file()]
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def version_folder(path: Path) -> Path:

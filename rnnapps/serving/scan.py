@@ -6,7 +6,7 @@ Needs TensorFlow's protocol buffers only, so that a process without TensorFlow's
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ class Damaged(RunError):
     """A file is missing, or is not what its name says."""
 
 
-def check_files(path: Path, root: Path | None = None) -> None:
-    """Checks that a SavedModel is whole and that nothing in it leads elsewhere.
+def check_files(path: Path, root: Path | None = None) -> list[Any]:
+    """Checks that a SavedModel is whole and that nothing in it leads elsewhere; returns its `GraphDef`s.
 
     Args:
         path: Its folder.
@@ -51,7 +51,8 @@ def check_files(path: Path, root: Path | None = None) -> None:
     for found in (path, *_everything(path)):
         if not found.resolve().is_relative_to(home):
             raise RunError(f"{found.name} is a symbolic link that leaves its folder: wanted a file")
-    for meta_graph in _read(path).meta_graphs:
+    meta_graphs = _read(path).meta_graphs
+    for meta_graph in meta_graphs:
         has_variables = any(node.op in _VARIABLES for node in meta_graph.graph_def.node)
         for name in ("variables.index", "variables.data-*") if has_variables else ():
             # TensorFlow would load the graph, and every request would fail.
@@ -62,20 +63,21 @@ def check_files(path: Path, root: Path | None = None) -> None:
         for name in (meta_graph.saver_def.filename_tensor_name, meta_graph.saver_def.save_tensor_name):
             if name.startswith("/") or ".." in Path(name).parts:
                 raise RunError(f"the variables' path {name!r} leaves the folder")
+    return [meta_graph.graph_def for meta_graph in meta_graphs]
 
 
-def check_operations(path: str | os.PathLike[str], xla: bool = False) -> None:
-    """Looks through a SavedModel, all its functions included, for what a server cannot run.
+def check_operations(graphs: Iterable[Any], xla: bool = False) -> None:
+    """Looks through the `GraphDef`s of a SavedModel, all their functions included, for what a server cannot run.
 
     Args:
-        path: Its folder.
+        graphs: As `check_files` gives them.
         xla: Whether it is for a server with XLA switched on.
 
     Raises:
         RunError: It holds such an op; without `xla`, a function that XLA must compile; with it, such a function with
             strings inside.
     """
-    for graph in graphs(Path(path)):
+    for graph in graphs:
         functions = {function.signature.name: function for function in graph.library.function}
         check_nodes(graph)
         for node in _nodes(graph):
@@ -105,15 +107,6 @@ def check_nodes(graph: Any) -> None:
                 f"the model holds the op {node.op} ({node.name}), which runs on a GPU only: "
                 "wanted layers with use_cudnn=False"
             )
-
-
-def graphs(path: Path) -> list[Any]:
-    """The `GraphDef`s of a SavedModel.
-
-    Raises:
-        Damaged: It is not readable.
-    """
-    return [meta_graph.graph_def for meta_graph in _read(path).meta_graphs]
 
 
 def _read(path: Path) -> Any:

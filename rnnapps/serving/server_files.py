@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnapps.files import write_whole
-from rnnapps.serving.saved_model import is_xla, versions
+from rnnapps.files import versions, write_whole
+from rnnapps.serving.saved_model import is_xla
 
 BATCHING = "batching_params.pbtxt"
 _PADDING = "pad_variable_length_inputs: true"

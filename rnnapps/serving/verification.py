@@ -30,6 +30,7 @@ Answer = dict[str, np.ndarray]
 Request = tuple[str, dict[str, np.ndarray]]
 
 # Other shapes of a product are summed in another order; compiled code also has other exponentials.
+_TIMEOUT = 600  # seconds
 _TOLERANCE, _XLA_TOLERANCE = 1e-4, 5e-3
 
 
@@ -63,6 +64,8 @@ class Verification:
         self.xla = is_xla(path) if xla is None else xla
         self.tolerance = _XLA_TOLERANCE if self.xla else _TOLERANCE
         self.requests: list[Request] = []
+        self.answers: list[Answer] = []
+        self.in_cpp: list[Answer] = []
         self.endpoints: dict[str, Endpoint] = {}
 
     def run(self) -> list[Check]:
@@ -90,12 +93,12 @@ class Verification:
         yield "twice = once", self._same_twice
 
     def _files(self) -> str:
-        scan.check_files(self.path)
+        self._graphs = scan.check_files(self.path)
         size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
         return f"{size / 1e6:.1f} MB, all inside the folder"
 
     def _operations(self) -> str:
-        scan.check_operations(self.path, self.xla)
+        scan.check_operations(self._graphs, self.xla)
         return "none that a server cannot run" + ("" if self.xla else ", none that wants XLA")
 
     def _rows_first(self) -> str:
@@ -124,9 +127,8 @@ class Verification:
     def _same_in_cpp(self) -> str:
         """Each request alone, all of an endpoint together, and once more: in two processes."""
         asked = [*self.requests, *(request for _, request in self._together())]
-        self.answers = [self._ask(key, inputs) for key, inputs in asked]
-        timeout = 600
-        self.in_cpp = run_in_c_api(self.path, [*asked, *asked], timeout, self.xla)
+        self.answers = [self.ask(key, inputs) for key, inputs in asked]
+        self.in_cpp = run_in_c_api(self.path, [*asked, *asked], _TIMEOUT, self.xla)
         for (key, inputs), ours, theirs in zip(asked, self.answers, self.in_cpp, strict=False):
             self._check_same(f"{key!r} in C++", inputs, theirs, ours)
         rows = sorted({_rows(inputs) for _, inputs in asked})
@@ -135,8 +137,8 @@ class Verification:
     def _same_together(self) -> str:
         """What each gets alone is what it gets beside others."""
         offset = len(self.requests)
-        for i, (members, (key, inputs)) in enumerate(self._together()):
-            joint, first = self.answers[offset + i], 0
+        for (members, (key, inputs)), joint in zip(self._together(), self.answers[offset:], strict=True):
+            first = 0
             for member in members:
                 alone = self.answers[member]
                 rows = _rows(self.requests[member][1])
@@ -166,7 +168,12 @@ class Verification:
                 found.append((members, (key, joint)))
         return found
 
-    def _ask(self, key: str, inputs: Answer) -> Answer:
+    def ask(self, key: str, inputs: Answer) -> Answer:
+        """The answer of the loaded model to a request, in Python.
+
+        Raises:
+            RunError: It fails, or does not have a row for each that was asked.
+        """
         try:
             answer = self.endpoints[key]({name: tf.convert_to_tensor(value) for name, value in inputs.items()})
         except (tf.errors.OpError, TypeError, ValueError) as error:

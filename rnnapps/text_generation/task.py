@@ -38,7 +38,7 @@ from rnnapps.training.run import Run
 from rnnapps.training.trainer import CarriedStateTrainer
 
 _VALIDATION_TOKENS = 200_000  # at most, so that a validation takes seconds
-_LOCAL = {"run", "resume", "overwrite", "source", "text", "data_dir", *configs.MACHINE}  # say nothing elsewhere
+_LOCAL = ("text",)  # says nothing elsewhere
 # What the text in a run's folder, and the position in it, depend on.
 _FIXED = (
     "dataset", "source", "text", "tokens", "validation_fraction", "test_fraction", "max_vocabulary", "batch_size",

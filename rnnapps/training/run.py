@@ -23,6 +23,9 @@ from rnnapps.errors import RunError, UsageError
 from rnnapps.files import write_whole
 from rnnapps.training.loop import Loop
 
+# Options of every task that say nothing on another machine.
+_LOCAL = ("run", "resume", "overwrite", "source", "data_dir")
+
 
 class Run:
     """Paths of a run, and what they hold.
@@ -144,18 +147,19 @@ class Run:
         """
         return configs.load(cls, self.folder / "config.json")
 
-    def manifest(self, task: str, config: Any, local: Collection[str]) -> dict[str, Any]:
+    def manifest(self, task: str, config: Any, local: Collection[str] = ()) -> dict[str, Any]:
         """What the manifest of an export says of any run.
 
         Args:
             task: The task's name.
             config: The run's options.
-            local: Names of options that say nothing on another machine.
+            local: Names of options, beside those of every task, that say nothing on another machine.
         """
+        left_out = {*_LOCAL, *configs.MACHINE, *local}
         versions = {"tensorflow": version("tensorflow"), "keras": keras.__version__}
         return {
             "task": task,
-            "config": {name: value for name, value in configs.to_dict(config).items() if name not in local},
+            "config": {name: value for name, value in configs.to_dict(config).items() if name not in left_out},
             "seed": config.seed,
             "figures": self.load_figures(),
             "versions": {"rnnapps": rnnapps.__version__, **versions},

@@ -34,8 +34,7 @@ from rnnapps.translation.config import Config, Evaluate, Export, Predict, Tune
 
 _VALIDATION_PAIRS = 2_000  # at most, so that a validation takes seconds
 _VALIDATION_BATCH = 64
-_LOCAL = {"run", "resume", "overwrite", "source", "pairs", "validation", "test", "data_dir"}
-_LOCAL |= configs.MACHINE  # say nothing elsewhere
+_LOCAL = ("pairs", "validation", "test")  # say nothing elsewhere
 # What the pairs in a run's folder, and their order, depend on.
 _FIXED = (
     "dataset", "source", "pairs", "validation", "test", "aligned", "languages", "validation_fraction", "test_fraction",
