@@ -1,43 +1,47 @@
-"""What every test shares: a quiet TensorFlow on the processor, and long tests only in part unless asked for."""
+"""What every test shares: a quiet TensorFlow on the processor, cheap programs, a process elsewhere, folders that are kept."""
 
 from __future__ import annotations
 
 import os
-import time
-import zlib
 
 # Before anything imports TensorFlow, which reads them once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
-# The day, for `rotating`: the processes that share the tests must agree, also at midnight.
-os.environ.setdefault("RNNAPPS_TEST_DAY", str(int(time.time() // 86_400)))
 
 import pytest
+from elsewhere import Elsewhere
+from kept import Kept
+
+pytest_plugins = ["tiers"]
+
+# XLA compiles tiny programs that run once: what it spends on making them fast is lost, and their numbers are the same.
+_CHEAP_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow, and all marked rotating")
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--full"):
+        os.environ.setdefault("XLA_FLAGS", _CHEAP_XLA)
 
 
 # Folders whose files take minutes: they come first, so that at the end no process is left alone with one.
 _LONG = ("captioning", "translation", "conformance", "forecasting", "text_generation", "serving", "models")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
-    if config.getoption("--slow") or config.getoption("-m"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("slow") or _is_of_another_day(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
 
 
-def _is_of_another_day(item: pytest.Item) -> bool:
-    if not item.get_closest_marker("rotating"):
-        return False
-    return (zlib.crc32(item.nodeid.encode()) + int(os.environ["RNNAPPS_TEST_DAY"])) % 4 != 0
+@pytest.fixture(scope="session")
+def kept(request: pytest.FixtureRequest) -> Kept:
+    return Kept(request.config.cache)
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory):
+    process = Elsewhere(tmp_path_factory.mktemp("elsewhere"))
+    yield process
+    process.end()
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHAKESPEARE, ETTH1 = SHARED / "text" / "tinyshakespeare.txt", SHARED / "timeseries" / "ett" / "ETTh1.csv"
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("name", shipped_models())
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
 def test_every_shipped_model_passes_its_trial(name):
@@ -140,7 +140,7 @@ def test_etth1_forecasts_what_goes_on_every_day(tmp_path):
         np.testing.assert_allclose(answer["mean"][0], mean, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not ETTH1.exists(), reason="no copy of ETTh1 here")
 def test_etth1_scores_what_its_manifest_says():
     """All windows of the standard test part, scaled by the training part, without the package's own evaluation."""
@@ -165,7 +165,7 @@ def test_etth1_scores_what_its_manifest_says():
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "shakespeare_large"])
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason="no copy of the text here")
 def test_shakespeare_scores_what_its_manifest_says(name):
     folder = shipped_models()[name]
@@ -202,7 +202,7 @@ def test_the_captioner_answers_in_the_c_api(tmp_path):
     assert answer["attention"].shape[2:] == (7, 7) and len(answer["caption"][0].split()) > 3
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not FLICKR8K.is_dir(), reason="wants the photographs")
 def test_the_captioner_describes_what_it_has_not_seen(tmp_path):
     """Scores of the test part through the export."""
@@ -248,7 +248,7 @@ def test_translators_answer_in_the_c_api(name, tmp_path):
     assert found == [texts[0].encode() for texts in again]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", TRANSLATORS)
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="wants the captions")
 def test_translators_translate_what_they_have_not_seen(name):

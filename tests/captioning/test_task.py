@@ -79,7 +79,7 @@ def test_several_captions_with_scores_and_where_they_looked(colours, tmp_path, c
     assert predict(drawn) == predict(drawn) != predict(dataclasses.replace(drawn, seed=100))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_an_export_answers_as_the_run_does(colours, tmp_path):
     path = export(Export(run=colours.run, output=tmp_path / "models", name="colours"))
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))

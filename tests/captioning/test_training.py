@@ -34,7 +34,7 @@ def grey(monkeypatch):
     return "Grey"
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_resume_is_bit_exact(tmp_path, grey):
     data = colour_pictures.folder(tmp_path / "data", 100)
     whole = dataclasses.replace(
@@ -50,7 +50,7 @@ def test_resume_is_bit_exact(tmp_path, grey):
         train(dataclasses.replace(half, image_size=64, resume=True))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize(
     "changes",
     [
@@ -75,7 +75,7 @@ def test_other_kinds(changes, tmp_path):
         assert json.loads((config.run / "figures.json").read_text())["validation"] == max(figures)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_a_frozen_encoder_is_asked_once_and_can_be_tuned_after(tmp_path, grey, capsys):
     config = colour_pictures.config(tmp_path, encoder=grey, epochs=2.0, features_dir=tmp_path / "features")
     frozen = train(config)

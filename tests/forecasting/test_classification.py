@@ -116,7 +116,7 @@ def test_an_export_answers_as_the_run_does_without_the_package(slopes, tmp_path,
         predict(Predict(model=path))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_resume_is_bit_exact(slopes, tmp_path):
     whole = dataclasses.replace(slopes, run=tmp_path / "whole", epochs=2.0, schedule="constant", test_fraction=0.0)
     half = dataclasses.replace(whole, run=tmp_path / "half", epochs=1.0)
@@ -128,7 +128,7 @@ def test_resume_is_bit_exact(slopes, tmp_path):
         train(dataclasses.replace(half, label="colour", resume=True))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_rows_of_one_series_with_classes_of_their_own(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=600)

@@ -106,7 +106,7 @@ def test_forecasts_of_a_new_file(sales, tmp_path):
     assert len(predict(Predict(run=sales.run, csv=(short,), output=tmp_path / "out.csv"))) == 6
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_resume_is_bit_exact(sales, tmp_path):
     whole = dataclasses.replace(sales, run=tmp_path / "whole", epochs=2.0, schedule="constant")
     half = dataclasses.replace(whole, run=tmp_path / "half", epochs=1.0)
@@ -146,7 +146,7 @@ def test_an_export_answers_as_the_run_does(sales, tmp_path):
     np.testing.assert_allclose(np.array(json.loads(done.stdout))[0, :, 0], wanted, rtol=1e-4)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["direct", "attention"])
 def test_every_kind_of_column(kind, tmp_path):
     path = table(tmp_path / "x.csv", gaps=False)
@@ -172,7 +172,7 @@ def wave(path, days=200, size=1.0, base=0.0):
     return path
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["segment", "direct", "attention", "autoregressive"])
 def test_a_sine_is_learnt(kind, tmp_path):
     """From random weights, without the linear start that would know it already."""
@@ -185,7 +185,7 @@ def test_a_sine_is_learnt(kind, tmp_path):
     assert found["rnnapps"]["MAE"] < 0.15 < 0.4 < found["last value"]["MAE"]
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_units_of_the_series_go_in_and_come_out(tmp_path):
     """The same series in other units: the same forecasts in those units."""
     found = []
@@ -199,7 +199,7 @@ def test_units_of_the_series_go_in_and_come_out(tmp_path):
     np.testing.assert_allclose(found[1], found[0], atol=0.01)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_paths_and_bands_from_a_run_and_from_its_export(tmp_path, capsys):
     """An autoregressive network draws paths; a network of one number has bands all the same."""
     path = wave(tmp_path / "x.csv")

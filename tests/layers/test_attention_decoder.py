@@ -122,7 +122,7 @@ def gradients(layer, inputs, compiled=False):
     return run(x, memory)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize(
     "options",
     [
@@ -143,7 +143,7 @@ def test_outputs_and_gradients_are_those_of_the_slow_twin(options):
         np.testing.assert_allclose(one, other, atol=3e-5)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_rows_in_shards_and_a_program_of_xla_change_nothing():
     layer, inputs = build("lstm", score="general"), data(rows=19)
     with tf.device("CPU"):

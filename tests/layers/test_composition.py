@@ -155,7 +155,7 @@ def test_bidirectional_is_that_of_keras(name, mask):
     assert_same(ours(inputs(), mask=as_mask(mask)), theirs(inputs(), mask=as_mask(mask)))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("name", LAYERS)
 def test_bidirectional_fit_by_xla_save_and_load(name, tmp_path):
     wrapped = [Bidirectional(LAYERS[name](return_sequences=i == 0)) for i in range(2)]
@@ -239,7 +239,7 @@ def stack_of(kind, **kwargs):
     return with_random_weights(stack)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("sequences", [True, False])
@@ -271,7 +271,7 @@ def test_shapes_are_known_before_the_data(name):
             assert [tuple(s.shape) for s in symbolic] == wanted
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("name", STACKS)
 def test_stack_fit_by_xla_save_and_load(name, tmp_path):
     stack = Stacked(STACKS[name](), residual=RESIDUAL.get(name, False), dropout=0.2, locked=True, seed=3)

@@ -65,7 +65,7 @@ def run(script, **names):
     return namespace
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_script_with_one_line_changed(jit_compile, tmp_path):
     lengths = LENGTHS[1:] if jit_compile else LENGTHS  # a compilation takes its time
@@ -127,7 +127,7 @@ EXPORTED = {
 }
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("name", EXPORTED)
 def test_export_of_a_trained_model(name, tmp_path):
     """With Keras' own `export`; and what is loaded has the gradients too, since their function runs the loop again."""

@@ -251,7 +251,7 @@ def test_mixed_precision(name, policy):
     assert {w.dtype for w in half.weights} == {"float32"}
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("name", NAMES)
 def test_bidirectional_fit_save_and_load(name, tmp_path):
     layer = keras.layers.Bidirectional(getattr(layers, name)(UNITS, return_sequences=True))

@@ -151,7 +151,7 @@ def reordered_loss(one, network, inputs, targets, training):
     return forecasts.loss(network, one, inputs, targets, training)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["mae", "quantiles", "student_t"])
 def test_it_learns_a_small_batch_by_heart(kind, name):

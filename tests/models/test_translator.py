@@ -21,7 +21,7 @@ def given(seed=0):
     return {"source": source, "target": target}
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("cell", ["gru", "lstm", "min_gru"])
 def test_learns_a_batch_by_heart(cell):
     model = translator(SIZE, cell=cell, units=16, embedding=8, seed=1)
@@ -36,7 +36,7 @@ def test_learns_a_batch_by_heart(cell):
     assert losses[-1] < 0.1 * losses[0]
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize(
     "options",
     [
@@ -66,7 +66,7 @@ def test_shapes_padding_and_the_past(options):
     assert not np.allclose(model(later)["logits"][:, 3:], found["logits"][:, 3:])
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_every_cell_reads_and_writes(cell):
     model, inputs = translator(SIZE, cell=cell, units=8, embedding=6, layers=2), given()

@@ -64,7 +64,7 @@ def test_mixture():
         assert float(ours.cdf(ours.quantile(tf.constant(level)))) == pytest.approx(level, abs=1e-4)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("distribution", ALL)
 def test_a_networks_numbers_fit_a_sample(distribution):
     """Gradient descent on the raw numbers finds the sample's distribution, in the sample's unit."""

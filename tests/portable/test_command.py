@@ -100,7 +100,7 @@ def test_the_table_has_a_row_for_each_endpoint(text_export, capfd, tmp_path):
     assert status == 2 and err.endswith("holds no export: wanted a folder with NAME/VERSION in it\n")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_measure_has_a_row_for_each_way(text_export, capfd, tmp_path):
     for package in PACKAGES:
         pytest.importorskip(package)

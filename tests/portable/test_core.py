@@ -56,7 +56,7 @@ def test_of_a_text_model_the_step_is_left(text_export):
 
 
 @pytest.mark.parametrize(
-    ("kind", "normalize"), [("segment", "last"), pytest.param("attention", "series", marks=pytest.mark.rotating)]
+    ("kind", "normalize"), [("segment", "last"), pytest.param("attention", "series", marks=pytest.mark.full)]
 )
 def test_a_series_is_the_row_of_its_name(kind, normalize, tmp_path):
     path = export_series(tmp_path, kind, normalize=normalize)
@@ -107,7 +107,7 @@ def test_loops_keep_arrays_and_no_parts(translation):
     assert found.count("While") + found.count("StatelessWhile") == 4
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_a_captioner_takes_pixels(tmp_path):
     encoder = picture_encoder("cnn", 32, seed=2)
     writer = drawn(captioner(*encoder.output.shape[1:], WORDS.size, units=8, embedding=8))

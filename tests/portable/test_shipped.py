@@ -23,7 +23,7 @@ ENDPOINTS = {
 SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "text" / "tinyshakespeare.txt"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_what_takes_numbers_is_converted(name):
     for form in FORMATS.values():
@@ -37,7 +37,7 @@ def test_what_takes_numbers_is_converted(name):
                 convert(core, form, weights)  # raises where it answers something else
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason="no copy of the text here")
 def test_int8_costs_next_to_nothing(tmp_path):
     text = SHAKESPEARE.read_text(encoding="utf-8")

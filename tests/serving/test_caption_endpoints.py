@@ -158,7 +158,7 @@ def test_the_model_captions_alike_from_both_sides(model, exported, tmp_path):
         CaptionModel.from_saved_model(exported[0])
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_compiled_by_xla_the_captions_are_the_same(model, exported):
     compiled = CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH, xla=True).functions
     files = tf.constant(FILES)

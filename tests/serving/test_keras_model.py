@@ -22,7 +22,7 @@ def series(*lengths, width=3):
     return [{"x": rng.normal(size=(1, length, width)).astype("float32")} for length in lengths]
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU, layers.SimpleRNN], ids=lambda one: one.__name__)
 def test_a_model_answers_in_cpp_and_with_xla_as_it_does_here(layer, tmp_path):
     x = keras.Input((None, 3), name="x")

@@ -72,7 +72,7 @@ def test_steps_are_windows_that_move_on(kind):
         np.testing.assert_allclose(found, wanted[name], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_compiled_by_xla_the_numbers_are_the_same():
     each = (made(xla=xla).endpoints() for xla in (True, False))
     compiled, plain = ({name: as_arrays(one) for name, one in endpoints.items()} for endpoints in each)

@@ -180,7 +180,7 @@ def _bytes(value):
     )
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize(
     "options",
     [
@@ -205,7 +205,7 @@ def test_export_translates_like_the_run(exported, model, options):
     assert streamed == [answer["translation"].tolist() for answer in other]
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_compiled_by_xla_the_translations_are_the_same(model, exported):
     codecs = SentenceCodec(SOURCE), SentenceCodec(TARGET)
     compiled = TranslationEndpoints(model, *codecs, SEARCH, xla=True).functions

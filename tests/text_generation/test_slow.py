@@ -41,7 +41,7 @@ def peak_megabytes(path: Path, run: Path) -> float:
     return kilobytes / (1 if sys.platform == "linux" else 1024) / 1024
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="no getrusage")
 def test_memory_does_not_grow_with_the_text(tmp_path):
     peaks = {}
@@ -54,7 +54,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
     assert peaks[100] < peaks[1] + 200
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_short_text_is_learnt_by_heart(cell, make_config, tmp_path):
     """No two places of it look alike for long, so a network that carries its state can know all of it."""

@@ -300,7 +300,7 @@ def test_it_answers_in_the_c_api(run, exported, tmp_path):
 # --- other tokens, cells and options ---
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize(
     "changes",
     [

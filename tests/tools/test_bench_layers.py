@@ -215,7 +215,7 @@ def np_tensor(value):
 # === fit ===
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_fit_times_the_same_training(run, capsys, cell):
     status, figures = run("fit", "--rows", "3,6,2,5,2", "--cell", cell)

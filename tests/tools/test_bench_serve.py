@@ -11,7 +11,7 @@ import pytest
 from rnnapps.config import shipped_models
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(sys.platform != "linux", reason="serve runs on Linux"),
     pytest.mark.skipif("shakespeare" not in shipped_models(), reason="wants the shipped models"),
 ]

@@ -40,7 +40,7 @@ def test_the_loops_and_products_of_a_text_model(tmp_path, capsys):
     assert all(counts(program)["fusion"] for program in programs.values())
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.usefixtures("one_step_a_turn")
 @pytest.mark.parametrize("task", ["forecasting", "translation", "captioning"])
 def test_every_other_task_has_its_programs(task):

@@ -60,7 +60,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, capfd):
     assert "validation" in capfd.readouterr().err
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "adagrad"])
 def test_resume_is_bit_exact(config, tmp_path, monkeypatch, optimizer):
     """Stopped after 37 updates in the middle of an epoch and resumed, against the run that never stopped."""
@@ -102,7 +102,7 @@ def stop_after(monkeypatch, updates):
     monkeypatch.setattr(loops.Loop, "on_train_batch_end", on_train_batch_end)
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 def test_an_exploding_loss_stops_with_one_sentence_and_the_last_good_checkpoint(config, optimizer, monkeypatch):
     train(replace(config, epochs=0.2))

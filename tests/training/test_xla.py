@@ -33,9 +33,9 @@ def changes(task, folder):
     "task",
     [
         "text_generation",
-        pytest.param("forecasting", marks=pytest.mark.rotating),
-        pytest.param("translation", marks=pytest.mark.rotating),
-        pytest.param("captioning", marks=pytest.mark.rotating),
+        pytest.param("forecasting", marks=pytest.mark.full),
+        pytest.param("translation", marks=pytest.mark.full),
+        pytest.param("captioning", marks=pytest.mark.full),
     ],
 )  # fmt: skip
 def test_a_compiled_training_has_the_losses_of_a_plain_one(task, tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def test_drawn_translations_are_of_their_seed(numbers):
     assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_an_export_answers_as_the_run_does(numbers, tmp_path):
     path = export(Export(run=numbers.run, output=tmp_path, name="numbers"))
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 TINY = PRESETS["tiny"]
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_resume_is_bit_exact(tmp_path):
     whole = dataclasses.replace(
         number_words.config(tmp_path), run=tmp_path / "whole", epochs=1.0, schedule="constant", dropout=0.2,
@@ -31,7 +31,7 @@ def test_resume_is_bit_exact(tmp_path):
         train(dataclasses.replace(half, max_length=7, resume=True))
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 def test_the_best_checkpoint_by_bleu(tmp_path):
     config = dataclasses.replace(number_words.config(tmp_path), best="bleu", epochs=2.0, validate_every=0.5)
     train(config)
@@ -40,7 +40,7 @@ def test_the_best_checkpoint_by_bleu(tmp_path):
     assert best == max(figures) and len(figures) > 1
 
 
-@pytest.mark.rotating
+@pytest.mark.full
 @pytest.mark.parametrize(
     "changes",
     [
