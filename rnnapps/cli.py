@@ -17,8 +17,10 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -186,6 +188,7 @@ def _hushed() -> Iterator[None]:
 
 def _guard(action: Callable[[], None], debug: bool) -> int:
     """Calls `action` and turns what it raises into one sentence and an exit status."""
+    _heed_ctrl_c()
     try:
         _carry_out(action)
         sys.stdout.flush()
@@ -204,6 +207,13 @@ def _guard(action: Callable[[], None], debug: bool) -> int:
         first = (str(error).strip().splitlines() or [""])[0]
         return _report(f"error: {type(error).__name__}: {first} (--debug shows where)", 1, debug)
     return 0
+
+
+def _heed_ctrl_c() -> None:
+    """A command ends on SIGINT also where it was started with it ignored, as shells and CI start the background's."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():  # others may not set handlers
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _carry_out(action: Callable[[], None]) -> None:

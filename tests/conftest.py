@@ -1,4 +1,4 @@
-"""What every test shares: a quiet TensorFlow on the processor, cheap programs, a process elsewhere, folders that are kept."""
+"""What every test shares: TensorFlow on the processor, cheap programs, a process elsewhere, folders that are kept."""
 
 from __future__ import annotations
 

@@ -41,21 +41,22 @@ class Elsewhere:
     """The process; it starts with the first script."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._said = folder / "stderr.txt"
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, script: str, *arguments: object) -> str:
         """What `script` prints, with the arguments in `sys.argv[1:]`; fails with its traceback."""
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                encoding="utf-8", cwd=self._folder,
-            )  # fmt: skip
+            with self._said.open("w") as said:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True,
+                    encoding="utf-8", cwd=self._said.parent,
+                )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
         asked = {"script": script, "arguments": [str(argument) for argument in arguments]}
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
-        assert line, f"the process elsewhere ended with status {self._process.wait()}"
+        assert line, f"it ended with status {self._process.wait()}: {self._said.read_text()}"
         answer: dict[str, Any] = json.loads(line)
         assert answer["error"] is None, answer["error"]
         return str(answer["printed"])

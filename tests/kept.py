@@ -1,4 +1,4 @@
-"""Folders that take long to make: made once for all processes of a session, and kept for later ones while nothing changes."""
+"""Folders that take long to make: once for all processes of a session, and kept while no source changes."""
 
 from __future__ import annotations
 

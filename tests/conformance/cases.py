@@ -138,6 +138,10 @@ class Case:
     def engine_without_mask(self, x, start, mask):
         return list(self.unrolled(x, initial_state=start))
 
+    def loop_by_hand(self, x, start, mask):
+        """Outputs and gradients of the hand loop. Not traced: the program of so many steps takes longer to make."""
+        return self.gradients(self.hand_loop, x, start, mask)
+
     def hand_loop(self, x, start, mask):
         """A step at a time through the cell's own `call`, the sequence and the states as Keras masks them."""
         states, outputs, last = start, [], None
@@ -154,10 +158,6 @@ class Case:
     @cached_property
     def unrolled(self):
         return self.unroll()
-
-    @cached_property
-    def traced_hand_loop(self):
-        return self.function(self.hand_loop, time=TIME)
 
     @cached_property
     def traced_engine(self):

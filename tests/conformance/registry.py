@@ -65,6 +65,17 @@ def _slstm(what, rng, shape):
     return 1 + rng.exponential(size=shape) if what == "states/2" else normal(what, rng, shape)
 
 
+# One cell for each way in which the engine runs a cell; contracts whose programs take long to make are held by these in
+# the quick tier, and by all cells in the full one.
+MECHANISMS = {
+    "hand-written gates": "LSTMCell",
+    "automatic gates": "PeepholeLSTMCell",
+    "convolution": "ConvLSTM2DCell",
+    "all steps at once": "MinGRUCell",
+    "matrix memory": "MLSTMCell",
+    "a wrapper": "ZoneoutCell",
+}
+
 ENTRIES: dict[str, Entry] = {
     "SimpleRNNCell": Entry(lambda **kw: cells.SimpleRNNCell(UNITS, **kw), _simple_rnn),
     "GRUCell": Entry(lambda **kw: cells.GRUCell(UNITS, **kw), _gru),

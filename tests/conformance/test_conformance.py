@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from conformance.cases import BATCH, MASKS, ROWS, TIME, Case, assert_same, named_weights
 from conformance.exporting import export_all
-from conformance.registry import ENTRIES
+from conformance.registry import ENTRIES, MECHANISMS
 
 from rnnapps import cells
 from rnnapps.cells import GatedCell
@@ -24,13 +24,18 @@ from rnnapps.serving.scan import check_files, check_operations
 ABSTRACT = {"Cell", "GatedCell", "LinearCell", "WrapperCell"}  # bases, which no one builds
 
 every_cell = pytest.mark.parametrize("name", ENTRIES)
+
+
+def quick_for(names):
+    """All cells in the full tier, those of `names` in the quick one."""
+    marked = [name if name in names else pytest.param(name, marks=pytest.mark.full) for name in ENTRIES]
+    return pytest.mark.parametrize("name", marked)
+
+
+each_mechanism = quick_for(MECHANISMS.values())
+# Without the one whose program is the largest: it has its turn under XLA.
+each_small_mechanism = quick_for(set(MECHANISMS.values()) - {"MLSTMCell"})
 case_of = functools.cache(Case)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget_cases():
-    yield
-    case_of.cache_clear()  # what was traced takes gigabytes
 
 
 @pytest.fixture
@@ -151,24 +156,32 @@ def test_shapes_are_known_before_the_data(case):
 
 @every_cell
 @pytest.mark.parametrize("mask", MASKS)
-def test_engine_is_the_hand_loop(case, mask):
+def test_engine_is_the_hand_loop(case, mask, monkeypatch):
+    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 3)  # eager operations are not compiled: two turns and a step
     tensors = case.tensors(mask=MASKS[mask])
-    assert_same(case.traced_engine(*tensors), case.traced_hand_loop(*tensors))
+    assert_same(case.gradients(case.engine, *tensors), case.loop_by_hand(*tensors))
 
 
-@every_cell
+@each_small_mechanism
+@pytest.mark.parametrize("mask", MASKS)
+def test_traced_engine_is_the_hand_loop(case, mask):
+    tensors = case.tensors(mask=MASKS[mask])
+    assert_same(case.traced_engine(*tensors), case.loop_by_hand(*tensors))
+
+
+@each_small_mechanism
 @pytest.mark.parametrize("rows", [1, 3, ROWS])
 def test_any_number_of_rows(case, rows):
     tensors = case.tensors(rows, mask=np.resize(MASKS["inner"], (rows, TIME)))
-    assert_same(case.traced_engine(*tensors), case.traced_hand_loop(*tensors))
+    assert_same(case.traced_engine(*tensors), case.loop_by_hand(*tensors))
     assert case.traced_engine.experimental_get_tracing_count() == 1
 
 
-@every_cell
+@each_small_mechanism
 def test_known_sizes_without_a_mask(case):
     tensors = case.tensors(ROWS)
     found = case.traced_engine_without_mask(*tensors)
-    assert_same(found, case.traced_hand_loop(*tensors))
+    assert_same(found, case.loop_by_hand(*tensors))
     if is_three_part(case):
         assert "rows in 2 loops" in case.unrolled.execution_reason
     weights = case.cell.trainable_weights
@@ -176,27 +189,20 @@ def test_known_sizes_without_a_mask(case):
         assert np.any(gradient != 0), weight.path
 
 
-@every_cell
-def test_eager_is_traced(case, monkeypatch):
-    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 3)  # eager operations are not compiled: two turns and a step
-    tensors = case.tensors(mask=MASKS["left"])
-    assert_same(case.gradients(case.engine, *tensors), case.traced_engine(*tensors))
-
-
-@every_cell
+@each_mechanism
 def test_compiled_by_xla_is_the_same(case):
     tensors = case.tensors(mask=MASKS["inner"])
     compiled = case.function(case.engine, BATCH, TIME, jit_compile=True)
-    assert_same(compiled(*tensors), case.traced_engine(*tensors))
+    assert_same(compiled(*tensors), case.loop_by_hand(*tensors))
 
 
-@every_cell
+@each_small_mechanism
 def test_loop_compiled_by_xla_is_the_same(case):
     layer = case.unroll(execution="xla")
     x, start, mask = tensors = case.tensors(mask=MASKS["left"])
     if is_three_part(case):
         run = case.gradients(lambda x, start, mask: list(layer(x, initial_state=start, mask=mask)), *tensors)
-        assert_same(run, case.traced_engine(*tensors))
+        assert_same(run, case.loop_by_hand(*tensors))
         assert layer.execution_reason.startswith("xla: ")
     else:
         with pytest.raises(ValueError, match="execution='xla' of .* is not possible"):
@@ -245,7 +251,7 @@ def test_stateful_windows_are_one_long_pass(case):
     assert np.abs(windows[1] - layer(x[:, 2:4])).max() < 1e-5 < np.abs(windows[0] - windows[1]).max()
 
 
-@every_cell
+@each_mechanism
 def test_one_trace_for_each_bucket_of_lengths(case):
     traces = []
 
@@ -274,7 +280,7 @@ def test_mixed_precision_keeps_weights_in_float32(name):
 # === In a model ===
 
 
-@every_cell
+@each_small_mechanism
 def test_a_model_trains_compiled_and_comes_back_from_its_file(case, tmp_path):
     layer = Unroll(case.make(), return_sequences=True)
     model = keras.Sequential([keras.Input((None, *case.features)), layer])
@@ -291,12 +297,13 @@ def test_a_model_trains_compiled_and_comes_back_from_its_file(case, tmp_path):
     assert_same(loaded(x), model(x), rtol=0, atol=0)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return export_all(case_of, tmp_path_factory.mktemp("exported"))
+@pytest.fixture(scope="session")
+def exported(request, elsewhere, tmp_path_factory):
+    names = ENTRIES if request.config.getoption("--full") else MECHANISMS.values()
+    return export_all(names, case_of, elsewhere, tmp_path_factory.mktemp("exported"))
 
 
-@every_cell
+@each_mechanism
 def test_export_runs_where_rnnapps_cannot_be_imported(exported, name, case):
     path, answers = exported
     check_operations(check_files(path))
