@@ -31,18 +31,28 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             neighbour.unlink(missing_ok=True)
 
 
-def read_text(option: str, path: Path, encoding: str = "utf-8") -> str:
-    """The text of a file that an option of the command line names.
+def read_text(option: str, path: Path) -> str:
+    """The text of a file that an option of the command line names, without a byte-order mark.
 
     Raises:
         UsageError: It cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding=encoding)
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{option} {path} is not UTF-8 text at byte {error.start}") from None
+
+
+def read_lines(option: str, path: Path) -> list[str]:
+    """The lines of such a file. They end at LF, CRLF or CR, and not at the further ends that `str.splitlines` knows.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    lines = read_text(option, path).split("\n")  # the ends have become LF when it was read
+    return lines if lines[-1] else lines[:-1]
 
 
 def versions(path: Path) -> list[int]:

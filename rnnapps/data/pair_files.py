@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from rnnapps.errors import UsageError
 
 MAX_LINE_BYTES = 16 << 20
+_PIECE_BYTES = 1 << 18
 
 _GZIP = b"\x1f\x8b"
 NO_TAB, EMPTY_SIDE = "without a tab", "with an empty side"
@@ -164,7 +166,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def decoded(name: str, raw: Iterable[bytes]) -> Iterator[str]:
-    """Lines of bytes as text; a line ends at `\\n` or `\\r\\n`, and at nothing else that Unicode has.
+    """Lines of bytes as text; a line ends at LF, CRLF or CR, and at nothing else that Unicode has.
 
     Args:
         name: Of the file, for messages.
@@ -189,13 +191,18 @@ def decoded(name: str, raw: Iterable[bytes]) -> Iterator[str]:
         yield text.removesuffix("\n").removesuffix("\r")
 
 
-def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines with their ends, from a text in pieces that end anywhere."""
+def split_lines(pieces: Iterable[bytes], longest: float = math.inf) -> Iterator[bytes]:
+    """Lines with their ends, which are LF, CRLF or CR, from a text in pieces that end anywhere.
+
+    What is longer than `longest` before its line ends is given as it is.
+    """
     rest = b""
     for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            yield line + b"\n"
+        *whole, rest = (rest + piece).splitlines(keepends=True) or [b""]
+        yield from whole
+        if rest.endswith(b"\n") or len(rest) > longest:  # after CR the next piece may begin with LF
+            yield rest
+            rest = b""
     if rest:
         yield rest
 
@@ -206,13 +213,12 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
             packed = file.read(len(_GZIP)) == _GZIP
             file.seek(0)
             stream = gzip.GzipFile(fileobj=file) if packed else file
-            number = 1
-            while line := stream.readline(MAX_LINE_BYTES):
-                if len(line) == MAX_LINE_BYTES:
+            pieces = iter(lambda: stream.read(_PIECE_BYTES), b"")
+            for number, line in enumerate(split_lines(pieces, MAX_LINE_BYTES), start=1):
+                if len(line) > MAX_LINE_BYTES:
                     raise UsageError(
                         f"{path} has more than {MAX_LINE_BYTES:,} bytes in line {number}: wanted sentences"
                     )
                 yield line
-                number += 1
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error

@@ -17,7 +17,7 @@ from rnnapps.data.share import Share
 from rnnapps.data.sources import DEFAULT_DATASET, USUAL_VALIDATION_FRACTION, VALIDATION_FRACTION, documents
 from rnnapps.decoding import model_step, zero_states
 from rnnapps.errors import UsageError
-from rnnapps.files import read_text, write_whole
+from rnnapps.files import read_lines, write_whole
 from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
 from rnnapps.sampler import Sampler, Sampling
@@ -260,7 +260,7 @@ def predict(options: Predict) -> list[str]:
 def _prompts(options: Predict) -> list[str]:
     if options.file is None:
         return [options.prompt]
-    lines = read_text("--file", options.file).splitlines()
+    lines = read_lines("--file", options.file)
     if not lines:
         raise UsageError(f"--file {options.file} is empty: wanted one prompt a line")
     return lines

@@ -13,7 +13,7 @@ from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.pair_sources import read_pairs
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
-from rnnapps.files import read_text, write_whole
+from rnnapps.files import read_lines, write_whole
 from rnnapps.serving.sentence_writer import Draws
 from rnnapps.serving.translation_model import TranslationModel
 from rnnapps.serving.writer_model import Answer
@@ -132,13 +132,13 @@ def _sentences(options: Predict) -> tuple[list[str], Iterator[str] | None]:
         return [options.sentence], None
     if options.file is None:
         return [], _lines_of_standard_input()
-    return read_text("--file", options.file, "utf-8-sig").splitlines(), None
+    return read_lines("--file", options.file), None
 
 
 def _lines_of_standard_input() -> Iterator[str]:
     try:
-        for line in sys.stdin:
-            yield line.rstrip("\r\n")
+        for number, line in enumerate(sys.stdin):
+            yield (line if number else line.removeprefix("\ufeff")).rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"standard input is not UTF-8 text at byte {error.start} of what was left of it") from None
 
