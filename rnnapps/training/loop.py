@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from rnnapps.errors import RunError
 from rnnapps.training import checkpoint
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution
+from rnnapps.training.interrupt import first_interrupt
 from rnnapps.training.log import Log
 from rnnapps.training.schedule import learning_rate
 
 _LOG_EVERY = 50  # updates
+_VALIDATE_AFTER = 200, 500  # updates, at least and at most, where they are the budget
 
 
 @dataclass
@@ -52,7 +53,9 @@ class Plan:
         steps: Budget of updates, or None; the run ends with the first budget that is spent.
         peak: Highest learning rate; `warmup_steps` and `schedule` are those of `learning_rate`.
         patience: Validations without a better one that end the run; 0 never does.
-        validate_every: Seconds between validations; each is followed by a checkpoint.
+        validate_every: Seconds between checkpoints.
+        validate_steps: Updates between validations, so that the clock does not choose the best model; 0: each
+            checkpoint comes with one.
         sample_every: Updates between samples; 0 is never.
         smoothing: Weight of the past in the moving average of the loss.
         start_loss: What the moving average starts from: the loss of knowing nothing, in the unit of the loss.
@@ -76,14 +79,15 @@ class Plan:
     loss_scale: float
     counted_per_step: int
     per_epoch: int = 0
+    validate_steps: int = 0
 
     @classmethod
     def of(cls, config: Any, per_epoch: int, **more: Any) -> "Plan":
         """What a task's config says, with what it says nothing of.
 
         Args:
-            config: With the options of that name; `epochs` of `per_epoch` updates are the budget of updates, and
-                without `sample_every` nothing is sampled.
+            config: With the options of that name; `epochs` of `per_epoch` updates are the budget of updates, where
+                validations are at updates too; without `sample_every` nothing is sampled.
             per_epoch: Updates of an epoch.
             **more: The other attributes.
         """
@@ -93,9 +97,18 @@ class Plan:
             steps=None if config.epochs is None else max(1, round(config.epochs * per_epoch)),
             peak=config.learning_rate,
             per_epoch=per_epoch,
+            validate_steps=0 if config.epochs is None else _steps_between(per_epoch),
             sample_every=getattr(config, "sample_every", 0),
             **more,
         )
+
+
+def _steps_between(per_epoch: int) -> int:
+    """Updates between validations: some epochs, or an equal part of one; whatever the budget, since that may grow."""
+    least, most = _VALIDATE_AFTER
+    if per_epoch < least:
+        return per_epoch * math.ceil(least / per_epoch)
+    return math.ceil(per_epoch / math.ceil(per_epoch / most))
 
 
 class Loop(keras.callbacks.Callback):
@@ -135,7 +148,7 @@ class Loop(keras.callbacks.Callback):
         self.validate, self.keep, self.sample = validate, keep, sample
         self.distribution = distribution or Distribution()
         self.state = State(smooth_loss=plan.start_loss)
-        self._saved_step = -1
+        self._validated_step = -1
         self.interrupted = self._interrupted = False
 
     def resume(self) -> None:
@@ -158,10 +171,10 @@ class Loop(keras.callbacks.Callback):
         self._build()
         self.distribution.vary_seeds(self.trainer.variables)
         self._before, self._started = self.state.seconds, time.monotonic()
-        self._validated = self.state.seconds
+        self._saved = self.state.seconds
         left = (self.plan.steps or 10**9) - self.state.step
         if left > 0 and not self._spent():
-            with _interrupts(self._interrupt):
+            with first_interrupt(self._interrupt):
                 self.distribution.fit(self.trainer, windows, left, self)
         if self.distribution.is_alone:
             self.interrupted |= self._interrupted  # also in the middle of the last validation
@@ -190,14 +203,17 @@ class Loop(keras.callbacks.Callback):
         self.console.update(self._fraction(), state, plan, self._rate)
         if plan.sample_every and state.step % plan.sample_every == 0:
             self._show_sample()
-        if state.seconds - self._validated >= plan.validate_every:
+        is_time = state.seconds - self._saved >= plan.validate_every
+        if state.step % plan.validate_steps == 0 if plan.validate_steps else is_time:
             self._validate_and_save()
+        elif is_time:
+            self._save(self._arrays())
         if self.distribution.is_alone:
             self.interrupted |= self._interrupted  # at once: the next update's Ctrl-C would be a second one
         if self.interrupted or self._spent() or (plan.patience and state.since_best >= plan.patience):
             # Before `fit` ends, which puts the averages of weights, where an optimiser keeps them, in their place.
-            if self._saved_step != state.step:
-                self._validate_and_save()
+            if self._validated_step != state.step:
+                self._end()
             self.trainer.stop_training = True
 
     def told(self) -> tuple[float, bool]:
@@ -225,12 +241,26 @@ class Loop(keras.callbacks.Callback):
             f"may help, and {kept}"
         )
 
+    def _end(self) -> None:
+        """Ctrl-C is a moment of the clock: where updates are the budget, it changes nothing of what comes after."""
+        if not (self.interrupted and self.plan.validate_steps):
+            self._validate_and_save()
+            return
+        if (arrays := self._arrays()) is not None:
+            if self.state.best is None and self.distribution.is_chief:
+                self.keep()
+            self._save(arrays)
+
+    def _arrays(self) -> list[np.ndarray] | None:
+        """All that a checkpoint holds; None if it is not finite: the next loss says so, the checkpoint before stays."""
+        arrays = self.distribution.arrays(self._variables(), self._of_rows())
+        return arrays if all(np.isfinite(array).all() for array in arrays) else None
+
     def _validate_and_save(self) -> None:
-        variables, chief = self._variables(), self.distribution.is_chief
-        arrays = self.distribution.arrays(variables, self._of_rows())
-        if not all(np.isfinite(array).all() for array in arrays):
-            return  # the next loss says so, and the checkpoint before stays
+        if (arrays := self._arrays()) is None:
+            return
         state, figure = self.state, self.distribution.from_chief(self.validate)
+        chief, better = self.distribution.is_chief, True
         if figure is not None:
             better = state.best is None or self.console.metric.is_better(figure, state.best)
             state.best, state.since_best = (figure, 0) if better else (state.best, state.since_best + 1)
@@ -238,12 +268,19 @@ class Loop(keras.callbacks.Callback):
                 named = {f"validation_{self.console.metric.name}": figure}
                 self.log.write(step=state.step, seconds=round(state.seconds, 3), **named)
             self.console.validated(state, figure, better)
-        if chief and (figure is None or better):
+        if chief and better:
             self.keep()
-        if chief:
-            checkpoint.save(self.path, [v.name for v in variables], arrays, dataclasses.asdict(state))
-        self._saved_step = state.step
-        state.seconds = self._validated = self.distribution.from_chief(lambda: self.told()[0]) or 0.0
+        self._validated_step = state.step
+        self._save(arrays)
+
+    def _save(self, arrays: list[np.ndarray] | None) -> None:
+        """Writes a checkpoint; of what is not finite, None, there is none."""
+        if arrays is None:
+            return
+        if self.distribution.is_chief:
+            names = [variable.name for variable in self._variables()]
+            checkpoint.save(self.path, names, arrays, dataclasses.asdict(self.state))
+        self.state.seconds = self._saved = self.distribution.from_chief(lambda: self.told()[0]) or 0.0
 
     def _show_sample(self) -> None:
         if self.distribution.is_chief:
@@ -270,26 +307,3 @@ class Loop(keras.callbacks.Callback):
 
     def _interrupt(self) -> None:
         self._interrupted = True
-
-
-class _interrupts:  # noqa: N801
-    """While open, the first Ctrl-C (or termination) calls `stop`; a second one acts as it always does."""
-
-    def __init__(self, stop: Callable[[], None]):
-        self._stop = stop
-        self._old: dict[int, object] = {}
-
-    def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *_):
-        self._restore()
-
-    def _handle(self, *_):
-        self._restore()
-        self._stop()
-
-    def _restore(self):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]

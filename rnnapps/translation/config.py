@@ -155,7 +155,8 @@ class Config:
     patience: int = 0
     """Stop after this many validations without a better one; 0 never does."""
     validate_every: float = 60.0
-    """Seconds between validations, each of which also saves a checkpoint."""
+    """Seconds between validations, each with a checkpoint; with --epochs, between checkpoints: validations are then at
+    updates, some hundred apart, so that the same budget gives the same model."""
 
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     """Type of the numbers in the matrix products; auto takes bfloat16 where the processor multiplies it faster."""
