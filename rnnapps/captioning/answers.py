@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from rnnapps import config as configs
 from rnnapps.captioning import build
 from rnnapps.captioning.attention_maps import plot
 from rnnapps.captioning.build import DATA
@@ -26,6 +25,7 @@ from rnnapps.errors import UsageError
 from rnnapps.files import write_whole
 from rnnapps.serving.caption_model import CaptionModel
 from rnnapps.serving.sentence_writer import Draws
+from rnnapps.serving.shipped import run_or_model
 from rnnapps.serving.writer_model import Answer
 from rnnapps.training.caption_scores import scores
 from rnnapps.training.run import Run
@@ -52,9 +52,12 @@ class _Trained(NamedTuple):
         return of_run(self.config, self.model, self.corpus)
 
 
-def exported(model: Path | None) -> CaptionModel:
-    """The export that an option names, or the shipped one."""
-    return CaptionModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
+def _opened(folder: Path, is_run: bool) -> tuple[_Trained | None, CaptionModel]:
+    """A run and its model, or that of an export."""
+    if not is_run:
+        return None, CaptionModel.from_saved_model(folder)
+    trained = _Trained.load(folder)
+    return trained, trained.captions()
 
 
 def of_run(config: Config, model: keras.Model, corpus: build.Corpus) -> CaptionModel:
@@ -89,9 +92,10 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         raise UsageError(
             f"--model {options.model} without --images: wanted --images DIR, since an export holds no pictures"
         )
-    run = _Trained.load(options.run or RUN) if options.model is None else None
-    model = exported(options.model) if run is None else run.captions()
-    if options.images is None and run is not None:
+    is_own = options.images is not None
+    asked = run_or_model(options.run, options.model, RUN, SHIPPED_MODEL) if is_own else (options.run or RUN, True)
+    run, model = _opened(*asked)
+    if run is not None and not is_own:
         scored, baselines = _of_split(run, options.split), _baselines(run, options.split)
     else:
         scored, baselines = _own_pictures(options), {}
@@ -175,7 +179,7 @@ def _baselines(run: _Trained, part: str) -> dict[str, list[str]]:
 def predict(options: Predict) -> list[list[str]]:
     """As `task.predict`."""
     paths = _paths(options.image)
-    model = exported(options.model) if options.run is None else _Trained.load(options.run).captions()
+    _, model = _opened(*run_or_model(options.run, options.model, RUN, SHIPPED_MODEL))
     how = _how(options, model.max_length)
     written: list[list[str]] = []
     for first in range(0, len(paths), options.batch_size):

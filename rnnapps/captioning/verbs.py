@@ -69,7 +69,7 @@ class Predict(Decoding):
     image: tuple[Path, ...] = ()
     """Pictures to describe: files, folders or patterns."""
     run: Path | None = None
-    """Run folder whose model describes. Default: the shipped model, flickr8k."""
+    """Run folder whose model describes. Default: the run in runs/captioning, or else the shipped model."""
     model: Path | None = None
     """Exported SavedModel that describes, instead of a run."""
     nbest: int = 1

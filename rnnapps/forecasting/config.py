@@ -262,7 +262,7 @@ class Predict:
     """Forecast the steps after the end of a run's series, or of your own file with the columns that a model learnt."""
 
     run: Path | None = None
-    """Run folder of the model that forecasts. Default: the shipped model, etth1."""
+    """Run folder of the model that forecasts. Default: the run in runs/forecasting, or else the shipped model."""
     model: Path | None = None
     """Exported SavedModel that forecasts, instead of a run."""
     csv: tuple[Path, ...] = ()

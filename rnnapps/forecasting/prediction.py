@@ -20,10 +20,11 @@ from rnnapps.files import write_whole
 from rnnapps.forecasting.build import DATA, dataset, prepare
 from rnnapps.forecasting.chart import draw
 from rnnapps.forecasting.classification import class_table
-from rnnapps.forecasting.config import SHIPPED_MODEL, Config, Predict
+from rnnapps.forecasting.config import RUN, SHIPPED_MODEL, Config, Predict
 from rnnapps.forecasting.goal import goal_of
 from rnnapps.ops.heads import LEVELS
 from rnnapps.serving.saved_model import as_arrays, load_endpoints, read_manifest, version_folder
+from rnnapps.serving.shipped import run_or_model
 from rnnapps.training.run import Run
 
 
@@ -49,13 +50,14 @@ class _Source:
 
     @classmethod
     def of(cls, options: Predict) -> "_Source":
-        if options.run is not None:
-            run = Run(options.run, DATA)
+        folder, is_run = run_or_model(options.run, options.model, RUN, SHIPPED_MODEL)
+        if is_run:
+            run = Run(folder, DATA)
             config, panel = run.load_config(Config), Panel.open(run.data_path)
             functions = goal_of(config, panel).endpoints(run).endpoints()
             asked = {name: as_arrays(function) for name, function in functions.items()}
             return cls(config, panel.layout, panel.grid.frequency, asked, dataset(config), panel)
-        path = version_folder(options.model or configs.shipped_model(SHIPPED_MODEL))
+        path = version_folder(folder)
         manifest = read_manifest(path, "forecasting")
         try:
             config = configs.from_dict(Config, manifest["config"], f"{path}/manifest.json")

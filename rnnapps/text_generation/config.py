@@ -218,7 +218,7 @@ class Predict:
     file: Path | None = None
     """UTF-8 file of prompts, one a line, instead of --prompt."""
     run: Path | None = None
-    """Run folder whose model writes. Default: the shipped model."""
+    """Run folder whose model writes. Default: the run that is in runs/text_generation, or else the shipped model."""
     model: Path | None = None
     """Exported SavedModel that writes, instead of a run."""
     length: int = 500

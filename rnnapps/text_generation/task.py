@@ -22,6 +22,7 @@ from rnnapps.models.text_generator import text_generator
 from rnnapps.neurons import liveliest, page
 from rnnapps.sampler import Sampler, Sampling
 from rnnapps.serving.export import export_servables
+from rnnapps.serving.shipped import run_or_model
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.text_model import TextModel
 from rnnapps.serving.tokenization import TextCodec
@@ -217,11 +218,12 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
 
 
 def _text_model(run: Path | None, model: Path | None) -> TextModel:
-    """The model that the options name, or the shipped one."""
-    if run is not None:
-        Run(run).load_config(Config)  # a folder that is no run is the first thing to say
-        return TextModel.from_keras(Run(run).load_model(), Run(run).load_corpus().vocabulary)
-    return TextModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
+    """The model that the options name, that of the usual run, or the shipped one."""
+    folder, is_run = run_or_model(run, model, RUN, SHIPPED_MODEL)
+    if not is_run:
+        return TextModel.from_saved_model(folder)
+    Run(folder).load_config(Config)  # a folder that is no run is the first thing to say
+    return TextModel.from_keras(Run(folder).load_model(), Run(folder).load_corpus().vocabulary)
 
 
 def predict(options: Predict) -> list[str]:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnapps import config as configs
 from rnnapps.data.pair_corpus import PairCorpus
 from rnnapps.data.pair_sources import read_pairs
 from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
 from rnnapps.files import read_lines, write_whole
 from rnnapps.serving.sentence_writer import Draws
+from rnnapps.serving.shipped import run_or_model
 from rnnapps.serving.translation_model import TranslationModel
 from rnnapps.serving.writer_model import Answer
 from rnnapps.training.run import Run
@@ -26,12 +26,13 @@ from rnnapps.translation.verbs import RUN, Decoding
 
 
 def translation_model(run: Path | None, model: Path | None) -> TranslationModel:
-    """The model that the options name, or the shipped one."""
-    if run is None:
-        return TranslationModel.from_saved_model(model or configs.shipped_model(SHIPPED_MODEL))
-    folder = Run(run, DATA)
-    config = folder.load_config(Config)  # a folder that is no run is the first thing to say
-    return TranslationModel.from_keras(folder.load_model(), load_vocabularies(folder.data_path), config.max_length)
+    """The model that the options name, that of the usual run, or the shipped one."""
+    folder, is_run = run_or_model(run, model, RUN, SHIPPED_MODEL)
+    if not is_run:
+        return TranslationModel.from_saved_model(folder)
+    found = Run(folder, DATA)
+    config = found.load_config(Config)  # a folder that is no run is the first thing to say
+    return TranslationModel.from_keras(found.load_model(), load_vocabularies(found.data_path), config.max_length)
 
 
 def search(options: Decoding, max_length: int, **more: Any) -> Search:
@@ -54,7 +55,7 @@ def judged(model: TranslationModel, sources: Sequence[str], targets: Sequence[st
 def evaluate(options: Evaluate) -> dict[str, Any]:
     """As `task.evaluate`."""
     name, sources, targets = _pairs_to_score(options)
-    model = translation_model(options.run if options.model else options.run or RUN, options.model)
+    model = translation_model(options.run if options.pairs else options.run or RUN, options.model)
     answers = model.translate(sources, search(options, model.max_length), batch_size=options.batch_size)
     found = model.texts(answers)
     if options.output is not None:
@@ -111,7 +112,7 @@ def predict(options: Predict) -> list[list[str]]:
         if number == 0 and options.plot_attention is not None:
             plot(options.plot_attention, answer)
         texts = [text.decode("utf-8") for text in answer["translation"]]
-        _print(options, asked[number], texts, answer)
+        _print(options, number, asked[number], texts, answer)
         written.append(texts)
     return written
 
@@ -149,10 +150,11 @@ def _kept(sentences: Iterator[str], kept: list[str]) -> Iterator[str]:
         yield sentence
 
 
-def _print(options: Predict, sentence: str, texts: list[str], answer: Answer) -> None:
+def _print(options: Predict, number: int, sentence: str, texts: list[str], answer: Answer) -> None:
     if not options.json:
+        of = "" if options.sentence is not None else f"{number + 1}\t"  # several answers, of several sentences
         for text, score in zip(texts, answer["score"], strict=True):
-            print(f"{score:8.4f}  {text}" if options.nbest > 1 else text, flush=True)
+            print(f"{of}{score:8.4f}  {text}" if options.nbest > 1 else text, flush=True)
         return
     one: dict[str, Any] = {"sentence": sentence, "translation": texts[0], "score": float(answer["score"][0])}
     if options.nbest > 1:

@@ -73,7 +73,7 @@ class Predict(Decoding):
     file: Path | None = None
     """UTF-8 file of sentences, one a line."""
     run: Path | None = None
-    """Run folder whose model translates. Default: the shipped model, multi30k_en_de."""
+    """Run folder whose model translates. Default: the run in runs/translation, or else the shipped model."""
     model: Path | None = None
     """Exported SavedModel that translates, instead of a run."""
     nbest: int = 1
