@@ -23,6 +23,7 @@ from rnnapps.training import tuning
 from rnnapps.training.caption_scores import scores
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
+from rnnapps.training.lock import one_process
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
 from rnnapps.training.metric import Metric, Nats
@@ -42,6 +43,7 @@ _FIXED = (
 )  # fmt: skip
 
 
+@one_process
 def train(config: Config) -> keras.Model:
     """Trains a model in the folder `config.run`.
 

@@ -17,6 +17,7 @@ from rnnapps.serving.export import export_servables
 from rnnapps.training import tuning
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
+from rnnapps.training.lock import one_process
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
 from rnnapps.training.optimizers import optimizer, put_weights
@@ -35,6 +36,7 @@ _FIXED = (
 )  # fmt: skip
 
 
+@one_process
 def train(config: Config) -> keras.Model:
     """Trains a model in the folder `config.run`.
 

@@ -31,6 +31,7 @@ from rnnapps.training import tuning
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
 from rnnapps.training.evaluation import Evaluator, baselines
+from rnnapps.training.lock import one_process
 from rnnapps.training.log import Log
 from rnnapps.training.loop import Loop, Plan
 from rnnapps.training.metric import Nats
@@ -48,6 +49,7 @@ _FIXED = (
 _VALIDATION_ROW = 2_000  # tokens a stream: what a cold start costs is spread over them
 
 
+@one_process
 def train(config: Config) -> keras.Model:
     """Trains a model in the folder `config.run`.
 

@@ -21,6 +21,7 @@ from rnnapps.data.service import served
 from rnnapps.data.share import Share
 from rnnapps.errors import RunError, UsageError
 from rnnapps.files import write_whole
+from rnnapps.training.lock import SCRATCH, is_passing
 from rnnapps.training.loop import Loop
 
 # Options of every task that say nothing on another machine.
@@ -62,7 +63,7 @@ class Run:
         self._check_free(overwrite)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+            scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self.folder))
         except OSError as error:
             raise RunError(f"--run {self.folder} cannot be written ({error.strerror})") from error
         try:
@@ -79,7 +80,7 @@ class Run:
                     f"--run {self.folder} holds a run already: wanted --resume to go on with it, --overwrite to begin "
                     "anew, or another folder"
                 )
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        elif self.folder.exists() and not (self.folder.is_dir() and all(map(is_passing, self.folder.iterdir()))):
             raise UsageError(f"--run {self.folder} holds something that is no run: wanted a new or an empty folder")
 
     def begin(self, config: Any, data: Path) -> None:

@@ -81,6 +81,16 @@ def _check_cluster(told: str) -> None:
         raise UsageError(f"TF_CONFIG {told} names no worker of a cluster of workers: wanted {example}")
 
 
+def is_first_worker() -> bool:
+    """Whether `TF_CONFIG` says of this process that it is the first of a cluster.
+
+    Raises:
+        UsageError: It does not say who works.
+    """
+    _check_cluster(os.environ.get("TF_CONFIG", ""))
+    return is_chief(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+
+
 def is_chief(resolver: Any) -> bool:
     """Whether this process is the first of a cluster, or has none."""
     if resolver is None or not resolver.task_type:
