@@ -61,15 +61,17 @@ class Translator:
 
         Returns:
             `translation (batch, n)` string; `score` and `log_prob (batch, n)` float32, in nats; `tokens (batch, n)`,
-            how many were written, without the end; with `align`, of the first translation `alignment (batch, time,
-            places)`, rows of which sum to 1 up to the end, and `pieces (batch, time)` and `source_pieces (batch,
-            places)` string, its axes, with "" beyond the ends.
+            how many were written, without the end; `truncated (batch, n)` bool, whether the source was cut, or the
+            translation ran to its limit, where any end is taken; with `align`, of the first translation `alignment
+            (batch, time, places)`, rows of which sum to 1 up to the end, and `pieces (batch, time)` and `source_pieces
+            (batch, places)` string, its axes, with "" beyond the ends.
         """
-        ids, pieces = self._read(sentences)
+        ids, pieces, is_cut = self._read(sentences)
         read = self._encode(ids)
         forced, num_forced = self.writer.forced(prefix)
+        limits = tf.fill(tf.shape(sentences), options.max_length)
+        there = tf.not_equal(ids, 0)
         if isinstance(options, Search):
-            there = tf.not_equal(ids, 0)
             limits = _GROWTH * tf.reduce_sum(tf.cast(there, tf.int32), 1) + _MORE
             limits = tf.minimum(limits if num_forced is None else limits + num_forced, options.max_length)
             tokens, log_probs, scores = self.writer.search(read, options, forced, num_forced, limits, there)
@@ -80,25 +82,29 @@ class Translator:
         aligned = {"source_pieces": pieces} if align else {}
         if align:
             aligned["alignment"] = written.pop("alignment")[:, :, : tf.shape(pieces)[1]]
+        truncated = is_cut[:, tf.newaxis] | (written["tokens"] + 1 >= limits[:, tf.newaxis])
         scores, log_probs = tf.where(empty, 0.0, scores), tf.where(empty, 0.0, log_probs)
-        return {"translation": written.pop("text"), **written, **aligned, "score": scores, "log_prob": log_probs}
+        found = {"translation": written.pop("text"), **written, **aligned, "truncated": truncated}
+        return {**found, "score": scores, "log_prob": log_probs}
 
     def score(self, sources: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """log p of targets, each given its source: `log_prob (batch,)` in nats, and `tokens (batch,)`, END counted."""
-        ids, _ = self._read(sources)
+        ids, _, _ = self._read(sources)
         return self.writer.score(self._encode(ids), targets)
 
-    def _read(self, sentences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _read(self, sentences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Ids of the sources with their end, and their pieces, "" for the end and beyond: `(batch, places)`.
+
+        Last comes whether they were cut, `(batch,)` bool.
 
         What is compiled gets ids of few widths, and so more of them than there are pieces.
         """
         ids, pieces = self.source.tokens(sentences)
-        one = (tf.shape(sentences)[0], 1)
+        one, is_cut = (tf.shape(sentences)[0], 1), ids.row_lengths() > MAX_SOURCE
         ids = tf.concat([ids[:, :MAX_SOURCE], tf.fill(one, END)], 1)
         pieces = tf.concat([pieces[:, :MAX_SOURCE], tf.fill(one, "")], 1)
         # One place at least, also where there is no sentence: no maximum is over nothing.
         width = tf.cast(tf.reduce_max(tf.concat([ids.row_lengths(), [1]], 0)), tf.int32)
         room = bucket(width, PLACES, PLACES[-1]) if self._is_compiled else width
         pieces = pieces.to_tensor(default_value="", shape=(tf.shape(sentences)[0], width))
-        return ids.to_tensor(shape=(tf.shape(sentences)[0], room)), pieces
+        return ids.to_tensor(shape=(tf.shape(sentences)[0], room)), pieces, is_cut

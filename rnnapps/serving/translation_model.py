@@ -35,6 +35,8 @@ class TranslationModel(WriterModel):
         source = SentenceCodec(vocabularies[0])
         target = source if vocabularies[1] == vocabularies[0] else SentenceCodec(vocabularies[1])
         self.translator = Translator(parts, source, target)
+        count = lambda sentences: source.encode(sentences).row_lengths()  # noqa: E731
+        self._count = tf.function(count, [tf.TensorSpec((None,), tf.string)], autograph=False)
         super().__init__(self.translator.translate, "translation", max_length)
 
     @classmethod
@@ -82,6 +84,10 @@ class TranslationModel(WriterModel):
         order = np.argsort([-len(sentence) for sentence in sentences], kind="stable")
         answers = self.answers([sentences[i] for i in order], options, prefix, batch_size, align)
         return [answers[place] for place in np.argsort(order)]
+
+    def lengths(self, sentences: Sequence[str]) -> list[int]:
+        """Tokens of each sentence, without an end."""
+        return self._count(tf.constant(list(sentences), tf.string)).numpy().tolist()
 
     def stream(
         self, sentences: Iterator[str], options: Search | Draws, prefix: str | None = None, align: bool = False

@@ -22,6 +22,7 @@ from rnnapps.training.translation_scores import by_length, scores
 from rnnapps.translation.alignment import plot
 from rnnapps.translation.build import DATA, learnt, load_vocabularies
 from rnnapps.translation.config import SHIPPED_MODEL, Config, Evaluate, Predict
+from rnnapps.translation.long_sentences import in_parts
 from rnnapps.translation.verbs import RUN, Decoding
 
 
@@ -101,20 +102,45 @@ def predict(options: Predict) -> list[list[str]]:
     """As `task.predict`."""
     model = translation_model(options.run, options.model)
     how = _how(options, model.max_length)
-    asked, read = _sentences(options)
-    # Always with alignments: a token that the vocabulary lacks is copied from where it looked.
-    if read is None:
-        answers = iter(model.translate(asked, how, options.prefix, options.batch_size, align=True))
-    else:
-        answers = model.stream(_kept(read, asked), how, options.prefix, align=True)
     written = []
-    for number, answer in enumerate(answers):
+    for number, (sentence, parts, answers) in enumerate(_answered(model, how, options)):
         if number == 0 and options.plot_attention is not None:
-            plot(options.plot_attention, answer)
-        texts = [text.decode("utf-8") for text in answer["translation"]]
-        _print(options, number, asked[number], texts, answer)
+            plot(options.plot_attention, answers[0])
+        of_parts = [[text.decode("utf-8") for text in answer["translation"]] for answer in answers]
+        texts = [" ".join(some) for some in zip(*of_parts, strict=True)]
+        if any(answer["truncated"][0] for answer in answers):
+            print(
+                f"translation {number + 1} ran to its limit of --max-length {how.max_length} tokens, or of twice as many "
+                f"as its source has, so that it may be cut: the source has {sum(model.lengths(parts)):,}",
+                file=sys.stderr,
+            )
+        _print(options, number, sentence, texts, answers)
         written.append(texts)
     return written
+
+
+def _answered(
+    model: TranslationModel, how: Search | Draws, options: Predict
+) -> Iterator[tuple[str, list[str], list[Answer]]]:
+    """Sentences, the parts in which they are translated where they are longer than --max-length, and their answers."""
+
+    def parts(sentence: str) -> list[str]:
+        # The best of parts are no best of the whole, and a prefix is that of the whole.
+        if (options.nbest > 1 and not options.sample) or options.prefix is not None:
+            return [sentence]
+        return in_parts(sentence, how.max_length - 1, model.lengths)
+
+    # Always with alignments: a token that the vocabulary lacks is copied from where it looked.
+    asked, read = _sentences(options)
+    if read is not None:
+        for sentence in read:
+            some = parts(sentence)
+            yield sentence, some, list(model.stream(iter(some), how, options.prefix, align=True))
+        return
+    cut = [parts(sentence) for sentence in asked]
+    answers = iter(model.translate(sum(cut, []), how, options.prefix, options.batch_size, align=True))
+    for sentence, some in zip(asked, cut, strict=True):
+        yield sentence, some, [next(answers) for _ in some]
 
 
 def _how(options: Predict, longest: int) -> Search | Draws:
@@ -144,28 +170,32 @@ def _lines_of_standard_input() -> Iterator[str]:
         raise UsageError(f"standard input is not UTF-8 text at byte {error.start} of what was left of it") from None
 
 
-def _kept(sentences: Iterator[str], kept: list[str]) -> Iterator[str]:
-    for sentence in sentences:
-        kept.append(sentence)
-        yield sentence
-
-
-def _print(options: Predict, number: int, sentence: str, texts: list[str], answer: Answer) -> None:
+def _print(options: Predict, number: int, sentence: str, texts: list[str], answers: list[Answer]) -> None:
     if not options.json:
         of = "" if options.sentence is not None else f"{number + 1}\t"  # several answers, of several sentences
-        for text, score in zip(texts, answer["score"], strict=True):
+        for i, text in enumerate(texts):
+            score = sum(float(answer["score"][i]) for answer in answers) / len(answers)
             print(f"{of}{score:8.4f}  {text}" if options.nbest > 1 else text, flush=True)
         return
-    one: dict[str, Any] = {"sentence": sentence, "translation": texts[0], "score": float(answer["score"][0])}
-    if options.nbest > 1:
+    each = [_as_json(answer) for answer in answers]
+    truncated = any(one["truncated"] for one in each)
+    # Of several parts, each has its own score and alignment.
+    found = each[0] if len(each) == 1 else {"translation": texts[0], "truncated": truncated, "parts": each}
+    print(json.dumps({"sentence": sentence, **found}, ensure_ascii=False), flush=True)
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    texts = [text.decode("utf-8") for text in answer["translation"]]
+    one: dict[str, Any] = {"translation": texts[0], "score": float(answer["score"][0])}
+    if len(texts) > 1:
         scored = zip(texts, answer["score"], answer["log_prob"], strict=True)
         one["nbest"] = [{"translation": t, "score": float(s), "log_prob": float(p)} for t, s, p in scored]
     pieces = [piece.decode("utf-8") for piece in answer["pieces"] if piece]
     source = [piece.decode("utf-8") for piece in answer["source_pieces"] if piece]
     looks = answer["alignment"][: len(pieces), : len(source)]
-    one |= {
+    return one | {
+        "truncated": bool(answer["truncated"][0]),
         "pieces": pieces,
         "source_pieces": source,
         "alignment": [[round(float(w), 4) for w in row] for row in looks],
     }
-    print(json.dumps(one, ensure_ascii=False), flush=True)
