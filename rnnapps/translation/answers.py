@@ -110,8 +110,8 @@ def predict(options: Predict) -> list[list[str]]:
         texts = [" ".join(some) for some in zip(*of_parts, strict=True)]
         if any(answer["truncated"][0] for answer in answers):
             print(
-                f"translation {number + 1} ran to its limit of --max-length {how.max_length} tokens, or of twice as many "
-                f"as its source has, so that it may be cut: the source has {sum(model.lengths(parts)):,}",
+                f"translation {number + 1} ran to its limit of --max-length {how.max_length} tokens, or of twice as "
+                f"many as its source has, so that it may be cut: the source has {sum(model.lengths(parts)):,}",
                 file=sys.stderr,
             )
         _print(options, number, sentence, texts, answers)

@@ -74,7 +74,7 @@ def ask(model, monkeypatch, capsys):
     monkeypatch.setattr(answers, "translation_model", lambda run, model_=None: model)
 
     def predict(**options):
-        texts = answers.predict(Predict(beam=2, **options))
+        texts = answers.predict(Predict(**{"beam": 1, **options}))
         return texts, *capsys.readouterr()
 
     return predict
@@ -104,7 +104,7 @@ def test_what_is_cut_all_the_same_is_said(ask):
 def test_several_answers_are_of_the_whole_text_and_numbered(ask, tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("a.\na b. c d e. f.\n")
-    texts, out, err = ask(file=path, nbest=2)
+    texts, out, err = ask(file=path, nbest=2, beam=2)
     assert texts[1][0] == "a b. c d" and "translation 2 ran to its limit" in err
     assert [line.partition("\t")[0] for line in out.splitlines()] == ["1", "1", "2", "2"]
 
