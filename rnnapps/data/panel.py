@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnapps.data.date_formats import SECOND
+from rnnapps.data.time_form import TimeForm
 from rnnapps.data.time_grid import ROWS, TimeGrid
 from rnnapps.errors import RunError
 
@@ -91,8 +93,11 @@ class Panel:
         folder: Where it is.
         layout: What the columns are.
         series: All series, in order of their rows.
+        time_form: How the tables write times.
         grid: The steps between rows.
-        values, times: Mapped from disk, read only. Times are seconds since 1970, or row numbers where rows have none.
+        values, times: Mapped from disk, read only. Times are whole seconds since 1970, or row numbers where rows have
+            none.
+        firsts: The time of each series' first row, in microseconds since 1970.
         static: `(series, static columns)` float32.
         center, scale: `(series, columns)` float32: mean and standard deviation in the training part; 0 and 1 for
             categories, and a scale of 1 for a constant.
@@ -103,12 +108,14 @@ class Panel:
         self.folder = folder
         self.layout = Layout.from_dict(content["layout"])
         self.series = [Series(**one) for one in content["series"]]
-        self.grid = TimeGrid(content["frequency"])
+        self.time_form = TimeForm.from_dict(content.get("time_form"))
+        self.grid = TimeGrid(content["frequency"], self.time_form.zone)
         self.notes: list[str] = content["notes"]
         self.values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
         self.times = np.load(folder / "times.npy", mmap_mode="r", allow_pickle=False)
         with np.load(folder / "statistics.npz", allow_pickle=False) as arrays:
             self.static, self.center, self.scale = arrays["static"], arrays["center"], arrays["scale"]
+        self.firsts: list[int] = content.get("firsts") or [int(self.times[one.start]) * SECOND for one in self.series]
         rows = sum(one.length for one in self.series)
         if self.values.shape != (rows, len(self.layout.varying)) or self.times.shape != (rows,):
             raise ValueError(f"values.npy has shape {self.values.shape} for {rows} rows")
@@ -130,6 +137,15 @@ class Panel:
         except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
             raise RunError(f"{folder} holds no readable panel ({error})") from error
 
+    def stamps(self, series: int, steps: np.ndarray) -> np.ndarray:
+        """The times, in microseconds since 1970, of steps counted from the first row of a series, which may lie outside
+        of it; the numbers of rows where they have no times."""
+        return self.grid.shifted(self.firsts[series], steps) if has_times(self) else steps
+
+    def written(self, stamps: np.ndarray) -> list[Any]:
+        """What `stamps` gives as a person reads it: text as the tables write times, or the numbers of rows."""
+        return self.time_form.written(stamps) if has_times(self) else stamps.tolist()
+
     def column(self, name: str) -> int:
         """The place of a column among those that vary."""
         return self.layout.varying.index(name)
@@ -142,6 +158,8 @@ def write(
     frequency: str,
     static: np.ndarray,
     notes: Sequence[str],
+    time_form: TimeForm | None = None,
+    firsts: Sequence[int] = (),
 ) -> Panel:
     """Completes a folder that holds `values.npy` and `times.npy`: measures each series' training part.
 
@@ -152,6 +170,7 @@ def write(
         frequency: As in `TimeGrid`.
         static: `(series, static columns)`.
         notes: For a person.
+        time_form, firsts: As in `Panel`.
     """
     values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
     center, scale = (np.empty((len(series), values.shape[1]), np.float32) for _ in range(2))
@@ -163,7 +182,8 @@ def write(
     np.savez(folder / "statistics.npz", static=static.astype(np.float32), center=center, scale=scale)
     content = {
         "format": _FORMAT, "layout": layout.to_dict(), "series": [asdict(one) for one in series],
-        "frequency": frequency, "notes": list(notes),
+        "frequency": frequency, "notes": list(notes), "time_form": (time_form or TimeForm()).to_dict(),
+        "firsts": [int(first) for first in firsts],
     }  # fmt: skip
     (folder / "panel.json").write_text(json.dumps(content), encoding="utf-8")
     return Panel.open(folder)

@@ -8,10 +8,11 @@ import numpy as np
 
 from rnnapps import config as configs
 from rnnapps import runtime
-from rnnapps.data import gather
+from rnnapps.data import gather, time_columns
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.series_sources import DATASETS, DEFAULT_DATASET, Dataset, tables
 from rnnapps.data.table import Columns, Table
+from rnnapps.data.time_form import TimeForm
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.config import Config
 from rnnapps.layers.windows import CYCLES
@@ -55,22 +56,36 @@ def resolved(config: Config) -> Config:
     )
 
 
-def prepare(config: Config, scratch: Path, may_lack_label: bool = False) -> Panel:
-    """The series of a config as a panel in a new folder under `scratch`."""
+def prepare(config: Config, scratch: Path, may_lack_label: bool = False, learnt: TimeForm | None = None) -> Panel:
+    """The series of a config as a panel in a new folder under `scratch`.
+
+    Args:
+        config: The options.
+        scratch: The folder.
+        may_lack_label: As in `columns`.
+        learnt: How the tables that a model learnt write times; None: nothing is learnt yet.
+    """
     found = tables(
         config.dataset, config.source, config.csv, scratch / "data" if config.source else config.data_dir, scratch,
-        config.missing,
+        config.missing, decimal=config.decimal, thousands=config.thousands,
     )  # fmt: skip
     known, folder = dataset(config), scratch / DATA
     folder.mkdir()
-    frequency = config.frequency or (known.frequency if known else None)
     assert config.validation_fraction is not None and config.test_fraction is not None
-    roles = columns(config, known, found[0], may_lack_label)
+    learnt, notes = learnt or TimeForm(), list[str]()
+    roles = columns(config, known, found[0], may_lack_label, learnt.columns, notes)
+    reading = gather.Reading(
+        frequency=config.frequency or (known.frequency if known else None),
+        date_format=config.date_format, learnt=learnt, resample=config.resample, aggregate=config.aggregate,
+    )  # fmt: skip
     fractions = config.validation_fraction, config.test_fraction
-    return gather.prepare(found, roles, folder, frequency, *fractions, seed=config.seed)
+    return gather.prepare(found, roles, folder, None, *fractions, seed=config.seed, reading=reading, notes=notes)
 
 
-def columns(config: Config, known: Dataset | None, table: Table, may_lack_label: bool = False) -> Columns:
+def columns(
+    config: Config, known: Dataset | None, table: Table, may_lack_label: bool = False, time: tuple[str, ...] = (),
+    notes: list[str] | None = None,
+) -> Columns:  # fmt: skip
     """The options' columns; where an option says nothing, those of the data set, and with a label all numbers.
 
     Args:
@@ -78,6 +93,8 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
         known: The data set.
         table: The first one.
         may_lack_label: Whether a table without the label is not amiss, since it is only to be answered.
+        time: The columns that said when in the tables that were learnt.
+        notes: Where to say what is amiss with the columns of times.
     """
     roles = ("time", "series", "past", "future", "static", "categorical")
     given: dict[str, Any] = {name: getattr(config, name) for name in roles}
@@ -86,7 +103,12 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
         usual = roles if config.label == known.columns.label else ("time", "series")
         given |= {name: given[name] or getattr(known.columns, name) for name in usual}
     elif not given["time"] and config.frequency != "rows":
-        given["time"] = table.time_columns()
+        given["time"] = time if set(time) <= set(table.columns) else ()
+        if not given["time"]:
+            named = (config.label, config.series, *config.target, *config.past, *config.future, *config.static)
+            given["time"], note = time_columns.find(table.head(), [name for name in named if name])
+            if note and notes is not None:
+                notes.append(note)
     label = config.label
     if label is None:
         return Columns(config.target or (known.columns.targets if known else ()), **given)

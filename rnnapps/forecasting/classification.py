@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rnnapps.data.labels import LabelIndex, check_classes, labelled_windows, last_windows, scales
-from rnnapps.data.panel import Layout, Panel, has_times
+from rnnapps.data.panel import Layout, Panel
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.build import learnt
 from rnnapps.forecasting.config import Config, Evaluate
@@ -117,10 +117,10 @@ def class_table(
         ask: `serving_default` of a classifier.
     """
     inputs, last = last_windows(panel, learnt, history)
-    found, times = ask(inputs), panel.times[last]
+    found = ask(inputs)
     table = pd.DataFrame({"series": [one.name for one in panel.series]})
-    stamps = times.astype("datetime64[s]")
-    table["time"] = [str(stamp).replace("T", " ") for stamp in stamps] if has_times(panel) else times
+    steps = [np.array([row - one.start]) for row, one in zip(last.tolist(), panel.series, strict=True)]
+    table["time"] = [panel.written(panel.stamps(i, step))[0] for i, step in enumerate(steps)]
     table["class"] = [name.decode() for name in found["class"]]
     for name, column in zip((learnt.categories or {})[learnt.targets[0]], found["probabilities"].T, strict=True):
         table[f"p_{name}"] = column

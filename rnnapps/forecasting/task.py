@@ -30,8 +30,8 @@ _LOCAL = ("csv",)  # says nothing elsewhere
 # What the series in a run's folder, and the order of their windows, depend on.
 _FIXED = (
     "dataset", "source", "csv", "target", "label", "time", "series", "past", "future", "static", "categorical",
-    "missing", "frequency", "validation_fraction", "test_fraction", "history", "horizon", "stride", "batch_size",
-    "seed",
+    "missing", "date_format", "decimal", "thousands", "frequency", "resample", "aggregate", "validation_fraction",
+    "test_fraction", "history", "horizon", "stride", "batch_size", "seed",
 )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def export(options: Export) -> Path:
         **run.manifest("forecasting", config, _LOCAL),
         "data": {
             "learnt": learnt(config), "series": len(panel.series), "frequency": panel.grid.frequency,
-            "steps": sum(one.length for one in panel.series),
+            "time_form": panel.time_form.to_dict(), "steps": sum(one.length for one in panel.series),
         },
         "layout": layout.to_dict(),
         **goal.manifest(),

@@ -1,0 +1,101 @@
+"""How a table writes its times: kept with what was learnt, so that later tables are read and answers written alike."""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rnnapps.data.date_formats import SECOND, labels
+
+# Looked at before all other zones, of which many have the same offsets.
+_USUAL = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
+
+
+@dataclass(frozen=True)
+class TimeForm:
+    """How times are written.
+
+    Attributes:
+        columns: That hold them together; empty where rows have no times.
+        date_format: As in `rnnapps.data.date_formats`; None where columns hold years, months, days... each.
+        zone: An offset as `+02:00`, or the name of a zone whose offsets those are; None where times have none.
+    """
+
+    columns: tuple[str, ...] = ()
+    date_format: str | None = None
+    zone: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> TimeForm:
+        """What `to_dict` gave; of a run from before there was one, nothing is known."""
+        return cls() if values is None else cls(tuple(values["columns"]), values["date_format"], values["zone"])
+
+    def written(self, times: np.ndarray) -> list[str]:
+        """Times int64 (microseconds since 1970, UTC where there is a zone) as text: as the table has weeks, months,
+        quarters or years, else as 2024-01-31 18:00:00, with the offset of the zone."""
+        named = labels(times, self.date_format) if self.zone is None else None
+        if named is not None:
+            return named
+        local, unit = times, "s" if not (times % SECOND).any() else "ms" if not (times % 1000).any() else "us"
+        offsets = np.zeros(len(times), np.int64)
+        if self.zone is not None:
+            local = to_local(times, self.zone)
+            offsets = (local - times) // (60 * SECOND)
+        texts = [str(stamp).replace("T", " ") for stamp in local.astype("datetime64[us]").astype(f"datetime64[{unit}]")]
+        if self.zone is None:
+            return texts
+        return [text + _offset(int(minutes)) for text, minutes in zip(texts, offsets, strict=True)]
+
+
+def find_zone(seen: Iterable[tuple[int, int]]) -> str | None:
+    """A zone with the offsets that times have: that offset where there is one, else the name of a zone.
+
+    Args:
+        seen: Offsets in seconds, each with a time in microseconds since 1970 that has it; empty for no zone.
+    """
+    pairs = sorted(set(seen), key=lambda pair: pair[1])
+    if not pairs:
+        return None
+    if len({offset for offset, _ in pairs}) > 1:
+        offsets, times = (np.array(part, np.int64) for part in zip(*pairs, strict=True))
+        names = [name for name in _USUAL if name in zoneinfo.available_timezones()]
+        for name in [*names, *sorted(zoneinfo.available_timezones())]:
+            if np.array_equal(to_local(times, name) - times, offsets * SECOND):
+                return name
+    return _offset(pairs[-1][0] // 60)
+
+
+def to_local(times: np.ndarray, zone: str) -> np.ndarray:
+    """What clocks show in a zone: int64 microseconds, of int64 microseconds UTC."""
+    stamps = pd.DatetimeIndex(times.astype("datetime64[us]")).tz_localize("UTC").tz_convert(_zone(zone))
+    return np.array(stamps.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64))
+
+
+def to_utc(times: np.ndarray, zone: str) -> np.ndarray:
+    """The way back: of an hour that clocks show twice the first, of one that they leave out the next."""
+    stamps = pd.DatetimeIndex(times.astype("datetime64[us]"))
+    stamps = stamps.tz_localize(_zone(zone), ambiguous=np.ones(len(times), bool), nonexistent="shift_forward")
+    return np.array(stamps.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]").astype(np.int64))
+
+
+def _zone(name: str) -> datetime.tzinfo:
+    if name[0] not in "+-":
+        return zoneinfo.ZoneInfo(name)
+    hours, minutes = name[1:].split(":")
+    found = datetime.timedelta(hours=int(hours), minutes=int(minutes))
+    return datetime.timezone(-found if name[0] == "-" else found)
+
+
+def _offset(minutes: int) -> str:
+    sign, minutes = "-" if minutes < 0 else "+", abs(minutes)
+    return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}"
