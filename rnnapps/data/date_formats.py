@@ -24,8 +24,7 @@ NONE = np.iinfo(np.int64).min  # no time
 NAIVE = np.iinfo(np.int32).min  # a time without an offset from UTC
 SECOND = 1_000_000
 _EXCEL_1970 = 25_569
-_CLOCK = re.compile(r"%[HIXcfMSTp]")
-_LABEL = re.compile(r"%[djuUWwD]")  # what a format of weeks, months, quarters or years has not
+CLOCK = re.compile(r"%[HIXcfMSTp]")  # what a format of dates alone has not
 _TIME = (
     r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
@@ -165,7 +164,7 @@ def parse(values: pd.Series, date_format: str) -> Moments:
     values = _cleaned(values)
     if date_format in COUNTS or date_format == EXCEL:
         return Moments(_counted(values, date_format))
-    if date_format != ISO and _CLOCK.search(date_format):
+    if date_format != ISO and CLOCK.search(date_format):
         stamps = pd.to_datetime(values, format=date_format, errors="coerce", utc=True)
         return Moments(_micro(stamps), _offsets(values) if "%z" in date_format else None)
     whole = np.full(len(values), NONE)
@@ -180,16 +179,6 @@ def parse(values: pd.Series, date_format: str) -> Moments:
     off = 0 if offsets is None else np.where(offsets == NAIVE, 0, offsets).astype(np.int64) * SECOND
     times = np.where(there, np.where(there, dates, 0) + np.where(there, clock, 0) - off, NONE)
     return Moments(np.where(whole != NONE, whole, times), _offsets(values) if date_format == ISO else offsets)
-
-
-def labels(times: np.ndarray, date_format: str | None) -> list[str] | None:
-    """Times as a format of weeks, months, quarters or years names them; None where it is none, or cannot."""
-    if date_format is None or "%" not in date_format or _CLOCK.search(date_format) or _LABEL.search(date_format):
-        return None
-    stamps = pd.DatetimeIndex(times.astype("datetime64[us]"))
-    found = [stamp.strftime(date_format.replace("%q", str(stamp.quarter))) for stamp in stamps]
-    back = parse(pd.Series(found, dtype="string"), date_format).times
-    return found if np.array_equal(back, times) else None
 
 
 def _cleaned(values: pd.Series) -> pd.Series:

@@ -18,7 +18,7 @@ from rnnapps.data.resample import Steps
 from rnnapps.data.survey import Survey
 from rnnapps.data.table import Block, Columns, Table
 from rnnapps.data.time_form import TimeForm
-from rnnapps.data.time_grid import ROWS, TimeGrid, adapted, infer
+from rnnapps.data.time_grid import ROWS, TimeGrid, adapted, infer, usual_step
 from rnnapps.errors import UsageError
 
 _DOUBLES_ALLOWED = (5, 0.05)  # so many rows, and this part of all, may contradict an earlier row of their time
@@ -160,27 +160,32 @@ class _Writer:
     def write(self, block: Block, table: Table) -> None:
         index = self.survey.index(block)
         places = self._places(block, index, table)
-        _, firsts = np.unique(places, return_index=True)
-        fresh = np.zeros(len(places), bool)
-        fresh[firsts] = True
-        fresh &= ~self.filled[places]
         rows = np.empty((len(places), len(self.varying)), np.float32)
         for j, name in enumerate(self.varying):
             column = block.values[name]
-            is_learnt = (places < self.train_ends[index]) & (fresh | (self.steps is not None))
-            rows[:, j] = self._codes(name, column, is_learnt) if name in self.learnt else column
-        self.filled[places] = True
+            rows[:, j] = self._codes(name, column, places < self.train_ends[index]) if name in self.learnt else column
         if self.steps is not None:
             self.steps.add(places, rows, [name in self.learnt for name in self.varying])
-            return
-        self.values[places[fresh]] = rows[fresh]
-        if not fresh.all():
+        else:
+            self._put(places, rows, block, table)
+        self.filled[places] = True
+
+    def _put(self, places: np.ndarray, rows: np.ndarray, block: Block, table: Table) -> None:
+        """Writes rows; of those with one place the first counts, and the next gives what it lacks."""
+        order = np.argsort(places, kind="stable")
+        rank = np.empty(len(places), np.int64)
+        rank[order] = np.arange(len(places)) - np.searchsorted(places[order], places[order])
+        is_double = self.filled[places] | (rank > 0)
+        for now in (rank == 0, rank == 1, rank > 1):
+            before = self.values[places[now]]
+            lacks, differs = np.isnan(before), before != rows[now]
+            self.contradictions += int((~lacks & ~np.isnan(rows[now]) & differs).any(1).sum())
+            if not (now & (rank > 1)).any():  # places are different
+                self.values[places[now]] = np.where(lacks, rows[now], before)
+        if is_double.any():
             if not self.doubles:
-                self.first_double = f"row {block.first_row + int(np.argmin(fresh))} of {table.path}"
-            self.doubles += int((~fresh).sum())
-            before, again = self.values[places[~fresh]], rows[~fresh]
-            same = (before == again) | (np.isnan(before) & np.isnan(again))
-            self.contradictions += int((~same.all(1)).sum())
+                self.first_double = f"row {block.first_row + int(np.argmax(is_double))} of {table.path}"
+            self.doubles += int(is_double.sum())
 
     def _places(self, block: Block, index: np.ndarray, table: Table) -> np.ndarray:
         """The row of the panel for each row of the block."""
@@ -197,10 +202,11 @@ class _Writer:
         off = ~self.grid.is_on(block.times, np.array(self.survey.first)[index])
         if off.any():
             row = int(off.argmax())
-            time, step = self.form.written(block.times[row : row + 1])[0], self.grid.frequency
+            time, step = self.form.written(block.times[row : row + 1])[0], usual_step(self.survey.times)
             raise UsageError(
-                f"{table.path}, row {block.first_row + row}: {time} is no whole number of steps of {step} after the "
-                f"series' first time: wanted --resample {step} for the means of steps, another --frequency, or rows"
+                f"{table.path}, row {block.first_row + row}: {time} is no whole number of steps of "
+                f"{self.grid.frequency} after the series' first time: wanted --resample {step} for the means of such "
+                "steps, another --frequency, or rows"
             )
         return self.starts[index] + self.grid.steps(block.times) - self.firsts[index]
 

@@ -183,8 +183,8 @@ class Table:
         return Block(first, series, moments.times, values, moments.offsets)
 
     def _numbers(self, column: pd.Series, first: int, wanted: str) -> np.ndarray:
-        if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
-            texts = column.astype("string").str.strip()
+        if not pd.api.types.is_numeric_dtype(column):
+            texts = column.astype("string").str.strip().replace({"True": "1", "False": "0"})
             if self._thousands:
                 texts = texts.str.replace(self._thousands, "", regex=False)
             if self._decimal != ".":

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from rnnapps.data.date_formats import EXAMPLES, NONE, Moments, candidates, is_time_of_day, parse
+from rnnapps.data.date_formats import COUNTS, EXAMPLES, NONE, Moments, candidates, is_time_of_day, parse
 from rnnapps.errors import UsageError
 
 _MICRO = "datetime64[us]"
@@ -52,7 +52,10 @@ def find(head: pd.DataFrame, taken: Collection[str] = ()) -> tuple[tuple[str, ..
                 f"column {name!r} holds {value!r}, which is no date or time that can be read, as in {EXAMPLES}: wanted "
                 "--time COLUMN, --date-format, or --frequency rows to number the rows"
             )
-        return (), f"column {name!r} holds {value!r}, which is no date: rows are numbered (wanted --time, or so be it)"
+        return (), f"column {name!r} holds {value!r}, which is no date: rows are numbered"
+    for name in numeric:
+        if _counts_time(head[name]):
+            return (), f"column {name!r} may say when, and is not read: rows are numbered (--time {name} reads it)"
     return (), ""
 
 
@@ -109,6 +112,13 @@ def _is_date(column: pd.Series) -> bool:
         return True
     values = column.dropna().astype("string")
     return sum(bool(candidates(value.strip())) for value in values) > len(values) / 2
+
+
+def _counts_time(column: pd.Series) -> bool:
+    """Whether numbers grow, and each could be of one count since 1970 or a date in digits."""
+    values = column.dropna()
+    found = [set(candidates(value)) & {*COUNTS, "%Y%m%d"} for value in values]
+    return bool(set.intersection(*found)) and pd.to_numeric(values).is_monotonic_increasing and values.is_unique
 
 
 def _clock(head: pd.DataFrame, date: str, free: list[str]) -> tuple[str, ...]:

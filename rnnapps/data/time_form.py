@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnnapps.data.date_formats import SECOND, labels
+from rnnapps.data.date_formats import CLOCK, SECOND, parse
 
+_DAYS = re.compile(r"%[djuUWwDxF]")  # what a format of weeks, months, quarters or years has not
 # Looked at before all other zones, of which many have the same offsets.
 _USUAL = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
 
@@ -43,7 +45,7 @@ class TimeForm:
     def written(self, times: np.ndarray) -> list[str]:
         """Times int64 (microseconds since 1970, UTC where there is a zone) as text: as the table has weeks, months,
         quarters or years, else as 2024-01-31 18:00:00, with the offset of the zone."""
-        named = labels(times, self.date_format) if self.zone is None else None
+        named = _labels(times, self.date_format) if self.zone is None else None
         if named is not None:
             return named
         local, unit = times, "s" if not (times % SECOND).any() else "ms" if not (times % 1000).any() else "us"
@@ -55,6 +57,16 @@ class TimeForm:
         if self.zone is None:
             return texts
         return [text + _offset(int(minutes)) for text, minutes in zip(texts, offsets, strict=True)]
+
+
+def _labels(times: np.ndarray, date_format: str | None) -> list[str] | None:
+    """Times as a format of weeks, months, quarters or years names them; None where it is none, or cannot."""
+    if date_format is None or "%" not in date_format or CLOCK.search(date_format) or _DAYS.search(date_format):
+        return None
+    stamps = pd.DatetimeIndex(times.astype("datetime64[us]"))
+    found = [stamp.strftime(date_format.replace("%q", str(stamp.quarter))) for stamp in stamps]
+    back = parse(pd.Series(found, dtype="string"), date_format).times
+    return found if np.array_equal(back, times) else None
 
 
 def find_zone(seen: Iterable[tuple[int, int]]) -> str | None:

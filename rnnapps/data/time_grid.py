@@ -168,6 +168,15 @@ def infer(times: np.ndarray, zone: str | None = None) -> str:
     raise AssertionError("a microsecond divides every step")
 
 
+def usual_step(times: np.ndarray) -> str:
+    """A frequency that people use, at least as long as the median step between the sorted times of a series."""
+    median = float(np.median(np.diff(np.unique(times)))) if len(times) > 1 else _DAY
+    for name in ("1s", "10s", "1min", "5min", "10min", "30min", "h", "D", "W"):
+        if _microseconds(name) >= median:
+            return name
+    return "MS"
+
+
 def adapted(frequency: str, times: np.ndarray, zone: str | None = None) -> str:
     """A frequency of months, quarters or years with the days of a table: those that end its months where all do.
 
