@@ -152,13 +152,6 @@ def candidates(value: str) -> dict[str, int]:
     return {form: rank for form, rank in found.items() if _of(value, form) != NONE}
 
 
-def is_time_of_day(values: pd.Series) -> bool:
-    """Whether all values are times of the day, as in 18:00 or 18.00.00."""
-    values = _cleaned(values.dropna())
-    shape = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?|\d{2}\.\d{2}\.\d{2}"
-    return len(values) > 0 and bool(values.str.fullmatch(shape).all())
-
-
 def parse(values: pd.Series, date_format: str) -> Moments:
     """The times of texts."""
     values = _cleaned(values)
@@ -169,6 +162,8 @@ def parse(values: pd.Series, date_format: str) -> Moments:
         return Moments(_micro(stamps), _offsets(values) if "%z" in date_format else None)
     whole = np.full(len(values), NONE)
     if date_format == ISO:
+        if (naive := _naive(values)) is not None:
+            return Moments(naive)
         whole = _micro(pd.to_datetime(values, format=ISO, errors="coerce", utc=True))
         if not ((whole == NONE) & values.notna().to_numpy()).any():
             return Moments(whole, _offsets(values))
@@ -236,6 +231,16 @@ def _micro(stamps: pd.Series) -> np.ndarray:
         stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
     # NaT is the same number as NONE.
     return np.array(stamps.to_numpy("datetime64[us]").astype(np.int64))
+
+
+def _naive(values: pd.Series) -> np.ndarray | None:
+    """The times of ISO 8601 without an offset; None where one has any, or is none: soon told for many values."""
+    try:
+        stamps = pd.to_datetime(values, format=ISO, errors="coerce")
+    except ValueError:  # some have an offset
+        return None
+    is_naive = getattr(stamps.dtype, "tz", None) is None and stamps.isna().sum() == values.isna().sum()
+    return _micro(stamps) if is_naive else None
 
 
 def _counted(values: pd.Series, unit: str) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from rnnapps.data import time_columns
-from rnnapps.data.date_formats import is_time_of_day
 from rnnapps.data.table import Columns, Table
 from rnnapps.errors import UsageError
 
@@ -33,7 +32,7 @@ def refusal(table: Table, columns: Columns, frequency: str, count: int, rows: in
         )
     free = [name for name in table.columns if name not in columns.all or name in columns.categorical]
     found = sorted((int(head[name].nunique()), name) for name in free if _tells_apart(head, key, name, doubles))
-    clock = next((name for _, name in found if is_time_of_day(head[name])), None)
+    clock = next((name for _, name in found if time_columns.is_time_of_day(head[name])), None)
     if clock is not None and len(columns.time) == 1 and not time_columns.are_parts(columns.time):
         return UsageError(
             f"{seen}: wanted --time {_quoted(columns.time[0])} {_quoted(clock)}, as {clock!r} holds times of the day"
@@ -45,7 +44,7 @@ def refusal(table: Table, columns: Columns, frequency: str, count: int, rows: in
 
 def _tells_apart(head: pd.DataFrame, key: list[str], name: str, doubles: int) -> bool:
     """Whether a column of names, or of times of the day, leaves hardly a double."""
-    if head[name].nunique() > len(head) / 2 and not is_time_of_day(head[name]):
+    if head[name].nunique() > len(head) / 2 and not time_columns.is_time_of_day(head[name]):
         return False
     return int(head.duplicated([*key, name]).sum()) <= doubles / 20
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from rnnapps.data.date_formats import COUNTS, EXAMPLES, NONE, Moments, candidates, is_time_of_day, parse
+from rnnapps.data.date_formats import COUNTS, EXAMPLES, NONE, Moments, candidates, parse
 from rnnapps.errors import UsageError
 
 _MICRO = "datetime64[us]"
@@ -57,6 +57,13 @@ def find(head: pd.DataFrame, taken: Collection[str] = ()) -> tuple[tuple[str, ..
         if _counts_time(head[name]):
             return (), f"column {name!r} may say when, and is not read: rows are numbered (--time {name} reads it)"
     return (), ""
+
+
+def is_time_of_day(values: pd.Series) -> bool:
+    """Whether all values are times of the day, as in 18:00 or 18.00.00."""
+    values = values.dropna().astype("string").str.strip()
+    shape = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?|\d{2}\.\d{2}\.\d{2}"
+    return len(values) > 0 and bool(values.str.fullmatch(shape).all())
 
 
 def texts(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
