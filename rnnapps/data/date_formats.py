@@ -20,7 +20,7 @@ from rnnapps.errors import UsageError
 ISO, EXCEL = "ISO8601", "excel"
 COUNTS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds of one
 EXAMPLES = "2024-01-31 18:00, 31/01/2024, 31-Jan-24, 20240131, 2024Q1, 2024-W05 or seconds since 1970"
-NONE = np.iinfo(np.int64).min  # no time
+NONE = np.iinfo(np.int64).min  # no time; NaT is the same number
 NAIVE = np.iinfo(np.int32).min  # a time without an offset from UTC
 SECOND = 1_000_000
 _EXCEL_1970 = 25_569
@@ -132,11 +132,14 @@ def decide(blocks: Iterable[pd.Series], column: str, preferred: str | None = Non
         value = clashes.get(frozenset((best, other)))
         if value is not None and rank == alive[best] and not misfits.get(other, 0):
             meant = [np.datetime_as_string(np.array(_of(value, one), "M8[us]"), "D") for one in (best, other)]
-            raise UsageError(
-                f"{column!r} holds {value!r}, which is {meant[0]} as {best} and {meant[1]} as {other}, and both fit "
-                f"all rows: wanted --date-format {best} or --date-format {other}"
-            )
+            told = f"{column!r} holds {value!r}, which is {meant[0]} as {best} and {meant[1]} as {other}"
+            raise UsageError(f"{told}, and both fit all rows: wanted --date-format {best} or --date-format {other}")
     return best
+
+
+def is_plain(date_format: str) -> bool:
+    """Whether dates of a format are read in one way by everybody, so that nobody need be told."""
+    return date_format == ISO or re.search(r"%[bBqV]|%Y[/.-]", date_format) is not None
 
 
 def candidates(value: str) -> dict[str, int]:
@@ -168,8 +171,7 @@ def parse(values: pd.Series, date_format: str) -> Moments:
         if not ((whole == NONE) & values.notna().to_numpy()).any():
             return Moments(whole, _offsets(values))
     parts = values.str.extract(_SPLIT)
-    dates, clock = _micro(_dates(parts["date"], date_format)), _clock(parts)
-    offsets = _seconds_off(parts["zone"])
+    dates, clock, offsets = _micro(_dates(parts["date"], date_format)), _clock(parts), _seconds_off(parts["zone"])
     there = (dates != NONE) & (clock != NONE)
     off = 0 if offsets is None else np.where(offsets == NAIVE, 0, offsets).astype(np.int64) * SECOND
     times = np.where(there, np.where(there, dates, 0) + np.where(there, clock, 0) - off, NONE)
@@ -229,7 +231,6 @@ def _named_months(date: str) -> dict[str, int]:
 def _micro(stamps: pd.Series) -> np.ndarray:
     if getattr(stamps.dtype, "tz", None) is not None:
         stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
-    # NaT is the same number as NONE.
     return np.array(stamps.to_numpy("datetime64[us]").astype(np.int64))
 
 
@@ -295,6 +296,5 @@ def _seconds_off(zones: pd.Series) -> np.ndarray | None:
 def _seconds_of(zone: str) -> int:
     if zone[0] not in "+-":
         return 0
-    digits = zone[1:].replace(":", "").ljust(4, "0")
-    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
-    return -seconds if zone[0] == "-" else seconds
+    digits, unit = zone[1:].replace(":", "").ljust(4, "0"), -60 if zone[0] == "-" else 60
+    return unit * (int(digits[:2]) * 60 + int(digits[2:]))

@@ -82,7 +82,7 @@ def prepare(
     for table in tables:
         for block in table.blocks(columns):
             survey.read(block, table)
-    form = TimeForm(columns.time, tables[0].date_format, survey.zone())
+    form = TimeForm(columns.time, tables[0].date_format, survey.zone(reading.learnt.zone))
     grid = _grid(survey, reading, form)
     if reading.resample is not None:
         survey.round_down(grid)
@@ -262,7 +262,7 @@ class _Writer:
     def _notes(self) -> list[str]:
         notes, missing = [], int((~self.filled).sum())
         label, form = self.survey.columns.label, self.form.date_format
-        if form not in (None, date_formats.ISO):
+        if form is not None and not date_formats.is_plain(form):
             notes.append(f"times of {' '.join(self.form.columns)!r} are read as {form}")
         if label is not None:
             unseen = [value for value, code in self.survey.categories[label].items() if not self.learnt[label][code]]

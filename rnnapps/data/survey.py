@@ -71,9 +71,9 @@ class Survey:
         """The first times of the series that has most of them."""
         return np.array(max(self.read_times.values(), key=len, default=[]), np.int64)
 
-    def zone(self) -> str | None:
+    def zone(self, learnt: str | None) -> str | None:
         """The zone of the times, as `find_zone` names it."""
-        return find_zone((offset, time) for (offset, _), time in self.offsets.items())
+        return find_zone(((offset, time) for (offset, _), time in self.offsets.items()), learnt)
 
     def round_down(self, grid: TimeGrid) -> None:
         """Takes the steps that the first and last times lie in."""

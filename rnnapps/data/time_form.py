@@ -69,21 +69,24 @@ def _labels(times: np.ndarray, date_format: str | None) -> list[str] | None:
     return found if np.array_equal(back, times) else None
 
 
-def find_zone(seen: Iterable[tuple[int, int]]) -> str | None:
+def find_zone(seen: Iterable[tuple[int, int]], learnt: str | None = None) -> str | None:
     """A zone with the offsets that times have: that offset where there is one, else the name of a zone.
 
     Args:
         seen: Offsets in seconds, each with a time in microseconds since 1970 that has it; empty for no zone.
+        learnt: A zone that counts before all others, where it has those offsets.
     """
     pairs = sorted(set(seen), key=lambda pair: pair[1])
     if not pairs:
         return None
-    if len({offset for offset, _ in pairs}) > 1:
-        offsets, times = (np.array(part, np.int64) for part in zip(*pairs, strict=True))
-        names = [name for name in _USUAL if name in zoneinfo.available_timezones()]
-        for name in [*names, *sorted(zoneinfo.available_timezones())]:
-            if np.array_equal(to_local(times, name) - times, offsets * SECOND):
-                return name
+    offsets, times = (np.array(part, np.int64) for part in zip(*pairs, strict=True))
+    names = [] if learnt is None else [learnt]
+    if len(set(offsets)) > 1:
+        known = zoneinfo.available_timezones()
+        names += [*(name for name in _USUAL if name in known), *sorted(known)]
+    for name in names:
+        if np.array_equal(to_local(times, name) - times, offsets * SECOND):
+            return name
     return _offset(pairs[-1][0] // 60)
 
 

@@ -212,6 +212,15 @@ def test_offsets_of_a_zone_are_read_and_answered_in_it(tmp_path):
     assert panel.times[0] == pd.Timestamp("2023-12-31 23:00").timestamp()
 
 
+def test_the_zone_that_was_learnt_counts_where_it_fits(tmp_path):
+    march = [f"2024-03-{day}T00:00+01:00" for day in range(10, 30)]
+    learnt = TimeForm(("date",), "ISO8601", "Europe/Berlin")
+    panel = panel_of(tmp_path, march, learnt=learnt)
+    assert ahead(panel, 3) == [f"2024-03-{day} 00:00:00+01:00" for day in (30, 31)] + ["2024-04-01 00:00:00+02:00"]
+    other = panel_of(tmp_path, march, name="other.csv", learnt=TimeForm(("date",), "ISO8601", "America/New_York"))
+    assert other.time_form.zone == "+01:00"
+
+
 def test_days_of_a_zone_with_summer_time_are_days(tmp_path):
     days = pd.date_range("2024-03-01", periods=60, freq="D", tz="America/New_York")
     panel = panel_of(tmp_path, [day.isoformat() for day in days])
