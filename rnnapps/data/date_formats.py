@@ -139,7 +139,7 @@ def decide(blocks: Iterable[pd.Series], column: str, preferred: str | None = Non
 
 def is_plain(date_format: str) -> bool:
     """Whether dates of a format are read in one way by everybody, so that nobody need be told."""
-    return date_format == ISO or re.search(r"%[bBqV]|%Y[/.-]", date_format) is not None
+    return date_format == ISO or ("%y" not in date_format and bool(re.search(r"%[bBqV]|%Y[/.-]", date_format)))
 
 
 def candidates(value: str) -> dict[str, int]:

@@ -57,7 +57,8 @@ def prepare(
     """Writes the rows of tables as a panel.
 
     A row goes to the step of its time, in whatever order rows come. Steps without a row are missing values; of rows
-    with one time the first counts; both are told in `Panel.notes`. Rows without times are steps in their order.
+    with one time the first counts, and the next gives what it lacks; both are told in `Panel.notes`. Rows without times
+    are steps in their order.
 
     Args:
         tables: With the same columns; rows of a series may be spread over them.
@@ -263,7 +264,8 @@ class _Writer:
         notes, missing = [], int((~self.filled).sum())
         label, form = self.survey.columns.label, self.form.date_format
         if form is not None and not date_formats.is_plain(form):
-            notes.append(f"times of {' '.join(self.form.columns)!r} are read as {form}")
+            start = TimeForm().written(np.array([min(self.survey.first)]))[0]
+            notes.append(f"times of {' '.join(self.form.columns)!r} are read as {form}, the first as {start}")
         if label is not None:
             unseen = [value for value, code in self.survey.categories[label].items() if not self.learnt[label][code]]
             if unseen:

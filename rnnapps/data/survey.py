@@ -29,6 +29,7 @@ class Survey:
     rows: list[int] = field(default_factory=list)
     read_times: dict[int, list[int]] = field(default_factory=dict)
     offsets: dict[tuple[int, int], int] = field(default_factory=dict)
+    without_offset: str = ""
     categories: dict[str, dict[str, int]] = field(default_factory=dict)
     static: list[dict[str, object]] = field(default_factory=list)
     labels: list[set[str]] = field(default_factory=list)
@@ -40,7 +41,7 @@ class Survey:
             own = times[index == i]
             self.first[i], self.last[i] = min(self.first[i], int(own.min())), max(self.last[i], int(own.max()))
             self.rows[i] += len(own)
-        self._read_times(block, index)
+        self._read_times(block, index, table)
         for name in self.columns.categorical:
             codes = self.categories.setdefault(name, {})
             for value in dict.fromkeys(block.values[name].tolist()):
@@ -53,13 +54,15 @@ class Survey:
             for i, value in {pair for pair in pairs if pair[1] is not None}:
                 self.labels[i].add(str(value))
 
-    def _read_times(self, block: Block, index: np.ndarray) -> None:
+    def _read_times(self, block: Block, index: np.ndarray, table: Table) -> None:
         if block.times is None:
             return
         for i in np.unique(index[index < _SERIES_READ]).tolist():
             found = self.read_times.setdefault(i, [])
             found += block.times[index == i][: _TIMES_READ - len(found)].tolist()
-        if block.offsets is not None:
+        if block.offsets is None:
+            self.without_offset = self.without_offset or f"{table.path}, row {block.first_row}"
+        else:
             pairs, places = np.unique(
                 np.stack([block.offsets, block.times // _OFFSETS_APART]), axis=1, return_index=True
             )
@@ -72,7 +75,15 @@ class Survey:
         return np.array(max(self.read_times.values(), key=len, default=[]), np.int64)
 
     def zone(self, learnt: str | None) -> str | None:
-        """The zone of the times, as `find_zone` names it."""
+        """The zone of the times, as `find_zone` names it.
+
+        Raises:
+            UsageError: Some times have an offset from UTC, and some none.
+        """
+        if self.offsets and self.without_offset:
+            raise UsageError(
+                f"{self.without_offset}: a time without an offset from UTC, wanted one, as other rows have"
+            )
         return find_zone(((offset, time) for (offset, _), time in self.offsets.items()), learnt)
 
     def round_down(self, grid: TimeGrid) -> None:

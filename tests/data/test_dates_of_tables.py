@@ -144,7 +144,7 @@ def test_the_format_is_kept_and_used_for_the_next_table(tmp_path):
     panel = panel_of(tmp_path, dates, date_format="%d/%m/%Y")
     assert panel.grid.frequency == "MS" and panel.values.shape == (160, 1)
     assert ahead(panel) == ["2023-05-01 00:00:00", "2023-06-01 00:00:00"]
-    assert panel.notes == ["times of 'date' are read as %d/%m/%Y"]
+    assert panel.notes == ["times of 'date' are read as %d/%m/%Y, the first as 2010-01-01 00:00:00"]
     form = Panel.open(panel.folder).time_form
     assert form == TimeForm(("date",), "%d/%m/%Y") == TimeForm.from_dict(form.to_dict())
     later = panel_of(tmp_path, dates[:12], name="later.csv", learnt=form, frequency="MS")
@@ -241,6 +241,21 @@ def test_a_time_without_an_offset_among_others_is_refused(tmp_path):
     dates = ["2024-01-01T00:00+01:00", "2024-01-02T00:00", "2024-01-03T00:00+01:00"]
     with pytest.raises(UsageError, match="row 2: 'date' holds '2024-01-02T00:00', wanted an offset from UTC"):
         panel_of(tmp_path, dates)
+
+
+def test_times_without_an_offset_in_another_file_are_refused(tmp_path):
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    paths[0].write_text("date,y\n2024-01-01T00:00Z,1\n2024-01-02T00:00Z,1\n")
+    paths[1].write_text("date,y\n2024-01-03,1\n")
+    (tmp_path / "panel").mkdir()
+    with pytest.raises(UsageError, match="b.csv, row 1: a time without an offset from UTC, wanted one"):
+        prepare([Table(path) for path in paths], Y, tmp_path / "panel")
+
+
+def test_what_years_of_two_digits_mean_is_told(tmp_path):
+    panel = panel_of(tmp_path, pd.date_range("1949-01-01", periods=30, freq="MS").strftime("%b-%y"))
+    assert panel.notes == ["times of 'date' are read as %b-%y, the first as 2049-01-01 00:00:00"]
+    assert ahead(panel) == ["Jul-51", "Aug-51"]
 
 
 def test_parquet_keeps_its_own_times_and_zone(tmp_path):

@@ -55,7 +55,7 @@ def test_predict_reads_dates_as_they_were_learnt_and_says_so(learnt, tmp_path, c
     with _panel(learnt, Predict(csv=(later,))) as panel:
         assert panel.grid.frequency == "MS" and panel.values.shape == (30, 1) and panel.series[0].name == "0007"
         assert panel.written(panel.stamps(0, np.array([30]))) == ["2020-01-01 00:00:00"]
-    assert capsys.readouterr().err == "times of 'date' are read as %d/%m/%Y\n"
+    assert capsys.readouterr().err == "times of 'date' are read as %d/%m/%Y, the first as 2017-07-01 00:00:00\n"
 
 
 def test_predict_reads_dates_of_another_form(learnt, tmp_path):
