@@ -178,11 +178,11 @@ class _Writer:
         rank[order] = np.arange(len(places)) - np.searchsorted(places[order], places[order])
         is_double = self.filled[places] | (rank > 0)
         for now in (rank == 0, rank == 1, rank > 1):
-            before = self.values[places[now]]
-            lacks, differs = np.isnan(before), before != rows[now]
-            self.contradictions += int((~lacks & ~np.isnan(rows[now]) & differs).any(1).sum())
+            before, again = self.values[places[now]], rows[now].astype(self.values.dtype)
+            lacks = np.isnan(before)
+            self.contradictions += int((~lacks & ~np.isnan(again) & (before != again)).any(1).sum())
             if not (now & (rank > 1)).any():  # places are different
-                self.values[places[now]] = np.where(lacks, rows[now], before)
+                self.values[places[now]] = np.where(lacks, again, before)
         if is_double.any():
             if not self.doubles:
                 self.first_double = f"row {block.first_row + int(np.argmax(is_double))} of {table.path}"
