@@ -71,8 +71,8 @@ class Classification:
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         return cross_entropy(network, inputs, targets, training)
 
-    def complete(self, run: Run, model: keras.Model) -> None:
-        pass  # the model is complete
+    def complete(self, run: Run, model: keras.Model) -> list[str]:
+        return []  # the model is complete
 
     def judged(self, run: Run, model: keras.Model) -> tuple[dict[str, Any], str]:
         found = self._compare(model, "test", max(1, self.count("test") // _JUDGED_WINDOWS))

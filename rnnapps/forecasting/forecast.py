@@ -14,7 +14,7 @@ from rnnapps.forecasting.build import learnt, network, season_of
 from rnnapps.forecasting.config import Config, Evaluate
 from rnnapps.ops.heads import LEVELS, head
 from rnnapps.serving.series_endpoints import SeriesEndpoints
-from rnnapps.training.calibration import calibrate
+from rnnapps.training.calibration import FEWEST, RANKED, calibrate
 from rnnapps.training.metric import Metric
 from rnnapps.training.run import Run
 from rnnapps.training.series_evaluation import OURS, compare, forecaster, start_linear, verdict
@@ -57,11 +57,25 @@ class Forecast:
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         return forecasts.loss(network, self.head, inputs, targets, training)
 
-    def complete(self, run: Run, model: keras.Model) -> None:
-        if self.config.calibrate and self.config.validation_fraction:
-            every = max(1, self.count("validation") // _CALIBRATION_WINDOWS)
-            offsets = calibrate(model, self.head, self.windows("validation", _BATCH, every=every))
-            run.save_array(_CALIBRATION, offsets)
+    def complete(self, run: Run, model: keras.Model) -> list[str]:
+        if not (self.config.calibrate and self.config.validation_fraction):
+            return []
+        count = self.count("validation")
+        every = max(1, count // _CALIBRATION_WINDOWS)
+        offsets = calibrate(model, self.head, self.windows("validation", _BATCH, every=every))
+        if offsets is None:
+            bands = "stay as the network has them" if self.head.is_probabilistic else "are left out"
+            return [
+                f"the validation part has values in fewer than {FEWEST} windows for each target, so bands cannot be "
+                f"calibrated and {bands}: wanted more steps, or a larger --validation-fraction"
+            ]
+        run.save_array(_CALIBRATION, offsets)
+        if count >= RANKED:
+            return []
+        return [
+            f"the validation part has {count} windows, fewer than the {RANKED} that calibration wants for each step: "
+            "bands are made as wide as Student's t says for the errors of all steps together"
+        ]
 
     def judged(self, run: Run, model: keras.Model) -> tuple[dict[str, Any], str]:
         found = self._compare(run, model, "test", max(1, self.count("test") // _JUDGED_WINDOWS))

@@ -69,7 +69,8 @@ def train(config: Config) -> keras.Model:
     run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     model = run.load_model()
     if spread.is_chief:
-        goal.complete(run, model)
+        for line in goal.complete(run, model):
+            console.say(line)
     run.stop_if_interrupted(loop)
     with spread.chief_first():  # the others stay, as a process that left would be missed
         if spread.is_chief:
