@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from rnnapps.data import panel as panels
 from rnnapps.data.panel import Layout, Panel, Series
+from rnnapps.data.rounding import Rounding
 from rnnapps.data.table import Block, Columns, Table
 from rnnapps.data.time_grid import ROWS, TimeGrid, infer
 from rnnapps.errors import UsageError
@@ -74,6 +76,8 @@ class _Survey:
     first: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    # Of the last row with a target: its time, and its place among the rows of its series.
+    last_target: list[tuple[int, int]] = field(default_factory=list)
     first_times: list[int] = field(default_factory=list)
     categories: dict[str, dict[str, int]] = field(default_factory=dict)
     static: list[dict[str, object]] = field(default_factory=list)
@@ -82,9 +86,15 @@ class _Survey:
     def read(self, block: Block, table: Table) -> None:
         index = self.index(block)
         times = np.zeros(len(index), np.int64) if block.times is None else block.times
+        targets = [pd.notna(block.values[name]) for name in self.columns.targets]
+        has_target = np.any(targets, axis=0) if targets else np.ones(len(index), bool)
         for i in np.unique(index):
             own = times[index == i]
             self.first[i], self.last[i] = min(self.first[i], int(own.min())), max(self.last[i], int(own.max()))
+            there = np.flatnonzero(has_target[index == i])
+            if len(there):
+                time, row = self.last_target[i]
+                self.last_target[i] = max(time, int(own[there].max())), max(row, self.rows[i] + int(there[-1]))
             self.rows[i] += len(own)
         self.first_times += times[index == 0][: _TIMES_READ - len(self.first_times)].tolist()
         for name in self.columns.categorical:
@@ -121,6 +131,7 @@ class _Survey:
             self.first.append(np.iinfo(np.int64).max)
             self.last.append(np.iinfo(np.int64).min)
             self.rows.append(0)
+            self.last_target.append((np.iinfo(np.int64).min, -1))
             self.static.append({})
             self.labels.append(set())
 
@@ -149,9 +160,19 @@ class _Survey:
                     f"--frequency {grid.frequency}: {self.rows[i]:,} rows would become {length:,} steps, so the "
                     "frequency or a date must be wrong: wanted another --frequency, or rows"
                 )
-            found.append(Series(name, start, length))
+            # Rows without a label are read as any others, and only those with one are judged.
+            end = self._observed(i, grid) if self.columns.label is None else None
+            found.append(Series(name, start, length, end=end))
             start += length
         return found
+
+    def _observed(self, i: int, grid: TimeGrid) -> int:
+        """Steps of a series up to its last target."""
+        time, row = self.last_target[i]
+        if row < 0 or grid.frequency == ROWS:
+            return row + 1
+        ends = grid.steps(np.array([self.first[i], time]))
+        return int(ends[1] - ends[0]) + 1
 
 
 class _Writer:
@@ -176,9 +197,12 @@ class _Writer:
         if grid.frequency != ROWS:
             self.firsts = grid.steps(np.array(survey.first))
         self.next = self.starts.copy()
+        self.rounding = Rounding(self.varying)
         # Whether a category occurs in a training part.
         self.learnt = {name: np.zeros(len(codes) + 1, bool) for name, codes in survey.categories.items()}
-        self.train_ends = np.array([one.start + one.train_end for one in series])
+        # Where nothing is held out, as where a model goes on from these rows, categories of the rows ahead count.
+        ends = [one.length if one.train_end == one.observed else one.train_end for one in series]
+        self.train_ends = np.array([one.start for one in series]) + ends
         self.doubles = 0
         self.first_double = ""
 
@@ -195,10 +219,11 @@ class _Writer:
             self.doubles += int((~fresh).sum())
         places, index = places[fresh], index[fresh]
         self.filled[places] = True
-        rows = np.empty((len(places), len(self.varying)), np.float32)
+        rows = np.empty((len(places), len(self.varying)))
         for j, name in enumerate(self.varying):
             column = block.values[name][fresh]
             rows[:, j] = self._codes(name, column, places < self.train_ends[index]) if name in self.learnt else column
+        self.rounding.read(rows, places, index)
         self.values[places] = rows
 
     def _places(self, block: Block, index: np.ndarray, table: Table) -> np.ndarray:
@@ -234,6 +259,10 @@ class _Writer:
             if np.isnan(self.values[:, self.varying.index(name)]).all():
                 wanted = "names of classes" if name == columns.label else "numbers to forecast"
                 raise UsageError(f"column {name!r} has no value in any row: wanted {wanted}")
+        lost = self.rounding.lost()
+        for name in columns.targets:
+            if name in lost:
+                raise UsageError(f"{lost[name]}: wanted its differences, or the column less a constant")
         categories = {}
         for name, codes in self.survey.categories.items():
             kept = [value for value, code in codes.items() if name in columns.static or self.learnt[name][code]]
@@ -285,6 +314,8 @@ class _Writer:
                 f"{times} the time of an earlier row of its series, the first in {self.first_double}: the earlier row "
                 "counts"
             )
+        lost = self.rounding.lost()
+        notes += [f"{sentence}: its differences would say more" for sentence in lost.values()]
         for j, name in enumerate(self.varying):
             if np.isnan(self.values[:, j]).all():
                 notes.append(f"column {name!r} has no value in any row: it is read as missing")

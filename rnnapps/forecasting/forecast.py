@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from rnnapps import forecasts
-from rnnapps.data.panel import Panel
+from rnnapps.data.panel import Panel, has_values
 from rnnapps.data.series import WindowIndex, windows
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.build import learnt, network, season_of
@@ -38,7 +38,13 @@ class Forecast:
         self._sizes = config.history, config.horizon
 
     def count(self, part: str) -> int:
-        return len(WindowIndex(self.panel, part, *self._sizes, self._every(part)))
+        found = len(WindowIndex(self.panel, part, *self._sizes, self._every(part)))
+        if not has_values(self.panel, part):
+            raise UsageError(
+                f"the {part} part has no value of {' or '.join(self.panel.layout.targets)}: wanted some, or another "
+                "--validation-fraction or --test-fraction"
+            )
+        return found
 
     def windows(self, part: str, batch_size: int, **order: Any) -> Any:
         return windows(self.panel, part, *self._sizes, batch_size, **{"every": self._every(part), **order})

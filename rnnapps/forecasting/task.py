@@ -135,7 +135,10 @@ def _loop(run: Run, goal: Goal, console: Console, spread: Distribution) -> Loop:
             return None
         return loss(goal.windows("validation", _VALIDATION_BATCH, every=every))
 
-    plan = _plan(goal, loss(goal.windows("train", config.batch_size, seed=config.seed).take(1)))
+    # The first batch, or all where it holds no value.
+    learnt_from = goal.windows("train", config.batch_size, seed=config.seed)
+    start = loss(learnt_from.take(1))
+    plan = _plan(goal, (loss(learnt_from) if start is None else start) or 0.0)
 
     def keep() -> None:
         run.save_model(model)

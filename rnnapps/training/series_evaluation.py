@@ -27,17 +27,18 @@ def there(targets: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(~tf.math.is_nan(targets), tf.float32))
 
 
-def mean_loss(loss: Callable[..., tf.Tensor], jit_compile: bool = False) -> Callable[[Iterable[Any]], float]:
-    """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value alike."""
+def mean_loss(loss: Callable[..., tf.Tensor], jit_compile: bool = False) -> Callable[[Iterable[Any]], float | None]:
+    """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value
+    alike; None where no value is there."""
     compiled = tf.function(loss, autograph=False, jit_compile=jit_compile)
 
-    def mean(batches: Iterable[Any]) -> float:
+    def mean(batches: Iterable[Any]) -> float | None:
         total = count = 0.0
         for inputs, targets in batches:
             values = float(there(targets))
             total += values * float(compiled(inputs, targets))
             count += values
-        return total / max(count, 1.0)
+        return total / count if count else None
 
     return mean
 
@@ -112,6 +113,8 @@ def _shortened(name: str, values: np.ndarray, steps: int) -> np.ndarray:
 
 def verdict(found: dict[str, Scores], figure: str = "mae") -> str:
     """One sentence: whether the network is better than the best baseline, and by how much."""
+    if figure not in found[OURS].figures():
+        return "no value is there to judge by"
     ours = found[OURS].figures()[figure]
     others = {name: scores.figures()[figure] for name, scores in found.items() if not name.startswith(OURS)}
     best = min(others, key=lambda name: others[name])

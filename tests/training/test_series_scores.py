@@ -77,7 +77,8 @@ def test_missing_values_do_not_count_in_coverage():
 
 
 def test_intervals_without_their_levels_are_left_out():
-    scores = Scores(1, ["a"], (0.1, 0.5, 0.9))
+    scores, one = Scores(1, ["a"], (0.1, 0.5, 0.9)), np.ones((1, 1))
+    scores.add(one[..., None], one[..., None], one, one, np.ones((1, 1, 1, 3)))
     assert {name for name in scores.figures() if name.startswith("coverage")} == {"coverage_80"}
 
 
