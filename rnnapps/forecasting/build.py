@@ -17,7 +17,7 @@ from rnnapps.forecasting.config import Config
 from rnnapps.layers.windows import CYCLES
 from rnnapps.models.forecaster import Shape, forecaster
 from rnnapps.ops.heads import head
-from rnnapps.training.series_baselines import season
+from rnnapps.training.series_baselines import seasons
 
 DATA = "panel"
 
@@ -100,11 +100,14 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
     return Columns(targets, **given)
 
 
-def season_of(config: Config, panel: Panel) -> int:
-    """Steps of a season: as the config says, or the data set, or the time grid; 1 where there is none."""
+def seasons_of(config: Config, panel: Panel) -> tuple[int, ...]:
+    """Steps of each season, the shortest first: as the config says, or the data set, or the time grid."""
     known = dataset(config)
     told = config.season or (known.season if known is not None else None)
-    return told or season(panel.grid.seconds, panel.grid.period or panel.grid.frequency)
+    if told:
+        return (told,)
+    steps = max(one.train_end for one in panel.series)
+    return seasons(panel.grid.seconds, panel.grid.period or panel.grid.frequency, steps)
 
 
 def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model:

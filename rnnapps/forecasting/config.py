@@ -76,8 +76,8 @@ class Config:
     """Time between rows: 10min, h, D, W, B, MS, QS, YS, or rows for rows without a regular time. Default: as the times
     say."""
     season: int | None = None
-    """Steps of a season, of the seasonal forecast to beat. Default: a day of hours, a week of days, a
-    year of months."""
+    """Steps of a season, of the seasonal forecast to beat. Default: a day and a week of hours, a week and a year of days,
+    a year of weeks, months or quarters, of those that the training part holds twice."""
     validation_fraction: float | None = None
     """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual."""
     test_fraction: float | None = None

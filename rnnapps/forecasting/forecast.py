@@ -10,7 +10,7 @@ from rnnapps import forecasts
 from rnnapps.data.panel import Panel, has_values
 from rnnapps.data.series import WindowIndex, windows
 from rnnapps.errors import UsageError
-from rnnapps.forecasting.build import learnt, network, season_of
+from rnnapps.forecasting.build import learnt, network, seasons_of
 from rnnapps.forecasting.config import Config, Evaluate
 from rnnapps.ops.heads import LEVELS, head
 from rnnapps.serving.series_endpoints import SeriesEndpoints
@@ -92,7 +92,7 @@ class Forecast:
         ours = {OURS: forecaster(model, self.head, offsets)}
         if offsets is not None and self.head.is_probabilistic:
             ours[_UNCALIBRATED] = forecaster(model, self.head)
-        return compare(ours, self.panel, part, *self._sizes, season_of(self.config, self.panel), every)
+        return compare(ours, self.panel, part, *self._sizes, seasons_of(self.config, self.panel), every)
 
     def evaluate(self, run: Run, options: Evaluate) -> dict[str, Any]:
         if not getattr(self.config, f"{options.split}_fraction"):
