@@ -12,6 +12,7 @@ from rnnapps.data.series import WindowIndex, windows
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.build import learnt, network, seasons_of
 from rnnapps.forecasting.config import Config, Evaluate
+from rnnapps.forecasting.sizes import sizes_of
 from rnnapps.ops.heads import LEVELS, head
 from rnnapps.serving.series_endpoints import SeriesEndpoints
 from rnnapps.training.calibration import FEWEST, RANKED, calibrate
@@ -35,7 +36,7 @@ class Forecast:
         self.config, self.panel, self.head = config, panel, head(config.head)
         name = self.head.loss_name
         self.metric = Metric(name, "window", f"{name}, in units of each series' deviation")
-        self._sizes = config.history, config.horizon
+        self._sizes = sizes_of(config)
 
     def count(self, part: str) -> int:
         found = len(WindowIndex(self.panel, part, *self._sizes, self._every(part)))
@@ -109,7 +110,7 @@ class Forecast:
         if options.by_target:
             print("\n" + _table({name: ours.figures(target=name) for name in self.panel.layout.targets}))
         if options.by_step:
-            print("\n" + _table(_by_step(ours, self.config.horizon)))
+            print("\n" + _table(_by_step(ours, self._sizes[1])))
         print(f"\n{learnt(self.config)}, {options.split}: {verdict(found)}")
         if learnt(self.config) == "stocks":
             print("prices of stocks are close to a random walk: no forecast of them is worth money", file=sys.stderr)

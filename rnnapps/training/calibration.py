@@ -52,7 +52,8 @@ def offsets(errors: np.ndarray) -> np.ndarray | None:
     Windows overlap, so n counts the windows and not the values.
 
     The median moves only where it was off by more than chance may have it: two standard errors, of n / horizon windows
-    that have no step in common. Else all levels stay around it, and of few windows what it was off widens them.
+    that have no step in common, and at least `FEWEST` of those. Else all levels stay around it, and of few
+    windows what it was off widens them.
 
     Args:
         errors: `(windows, horizon, targets, levels)`, or 1 level for all; NaN where missing.
@@ -68,8 +69,9 @@ def offsets(errors: np.ndarray) -> np.ndarray | None:
     is_few = there.sum(0).min(0) < RANKED  # (targets,)
     found = np.where(is_few[:, np.newaxis], _student(errors, windows), _ranked(errors))
     bias = found[..., _MEDIAN]
-    chance = np.nanmean(np.nanvar(errors[..., _MEDIAN], 0), 0) * errors.shape[1] / windows
-    stays = np.mean(bias**2, 0) <= 4 * chance
+    apart = windows / errors.shape[1]
+    chance = np.nanmean(np.nanvar(errors[..., _MEDIAN], 0), 0) / apart
+    stays = (np.mean(bias**2, 0) <= 4 * chance) | (apart < FEWEST)
     around = _student(errors, windows, widened=True) if stays.any() else found
     around = np.where(is_few[:, np.newaxis], around, found)
     around = around - around[..., _MEDIAN, np.newaxis]

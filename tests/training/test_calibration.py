@@ -15,14 +15,14 @@ MIDDLE, OUTER = LEVELS.index(0.5), (LEVELS.index(0.05), LEVELS.index(0.95))
 
 def test_few_windows_give_the_interval_of_student():
     """As scipy has it, for each target from its own errors and for all steps alike."""
-    errors = np.random.default_rng(0).normal([5.0, -50.0], [1.0, 9.0], (5, 7, 2))[..., None]
+    errors = np.random.default_rng(0).normal([5.0, -50.0], [1.0, 9.0], (15, 4, 2))[..., None]
     errors[1, 2:, 1] = np.nan
     found = offsets(errors)
     for target in range(2):
         values = errors[:, :, target][~np.isnan(errors[:, :, target])]
-        wide = np.std(values, ddof=1) * np.sqrt(1 + 1 / 5)
-        wanted = stats.t.ppf(LEVELS, 4, np.mean(values), wide)
-        np.testing.assert_allclose(found[:, target], np.tile(wanted, (7, 1)), rtol=2e-3)
+        wide = np.std(values, ddof=1) * np.sqrt(1 + 1 / 15)
+        wanted = stats.t.ppf(LEVELS, 14, np.mean(values), wide)
+        np.testing.assert_allclose(found[:, target], np.tile(wanted, (4, 1)), rtol=2e-3)
     assert (np.diff(found, axis=-1) > 0).all()
 
 
@@ -38,16 +38,16 @@ def test_a_level_that_a_rank_reaches_is_ranked():
 @pytest.mark.parametrize("windows", [20, 60])
 def test_the_median_moves_only_by_more_than_chance(windows):
     """A bias of a third of the deviation may be chance in 60 windows of 12 steps, which are 5 without a step in common;
-    one of three deviations is none."""
+    one of three deviations is none. Of 20 windows there are not even two, so that nothing can be said."""
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(windows, 12, 1, 1))
     noise -= noise.mean((0, 1))
-    stays, moves = offsets(noise + 0.33), offsets(noise + 3)
-    np.testing.assert_array_equal(stays[..., MIDDLE], 0)
-    np.testing.assert_allclose(moves[..., MIDDLE], 3, atol=0.6)
-    assert (np.diff(stays, axis=-1) > 0).all() and (np.diff(moves, axis=-1) > 0).all()
+    small, large = offsets(noise + 0.33), offsets(noise + 3)
+    np.testing.assert_array_equal(small[..., MIDDLE], 0)
+    np.testing.assert_allclose(large[..., MIDDLE], 3 if windows == 60 else 0, atol=0.6)
+    assert (np.diff(small, axis=-1) > 0).all() and (np.diff(large, axis=-1) > 0).all()
     # What few windows were off is no part of the median, and so it has to be part of the band.
-    assert windows >= RANKED or np.all(stays[..., -1] > (moves[..., -1] - moves[..., MIDDLE]))
+    assert windows == 60 or np.all(large[..., OUTER[1]] > 3)
 
 
 @pytest.mark.parametrize("windows", [FEWEST, 6, 20, 38])
