@@ -15,6 +15,7 @@ from rnnapps.data import panel as panels
 from rnnapps.data.date_formats import SECOND
 from rnnapps.data.panel import Layout, Panel, Series
 from rnnapps.data.resample import Steps
+from rnnapps.data.rounding import Rounding
 from rnnapps.data.survey import Survey
 from rnnapps.data.table import Block, Columns, Table
 from rnnapps.data.time_form import TimeForm
@@ -151,9 +152,12 @@ class _Writer:
         if grid.frequency != ROWS:
             self.firsts = grid.steps(np.array(survey.first))
         self.next = self.starts.copy()
+        self.rounding = Rounding(self.varying)
         # Whether a category occurs in a training part.
         self.learnt = {name: np.zeros(len(codes) + 1, bool) for name, codes in survey.categories.items()}
-        self.train_ends = np.array([one.start + one.train_end for one in series])
+        # Where nothing is held out, as where a model goes on from these rows, categories of the rows ahead count.
+        ends = [one.length if one.train_end == one.observed else one.train_end for one in series]
+        self.train_ends = np.array([one.start for one in series]) + ends
         self.doubles = self.contradictions = 0
         self.first_double = ""
         self.steps = Steps(self.values, reading.aggregate, folder) if reading.resample is not None else None
@@ -161,22 +165,23 @@ class _Writer:
     def write(self, block: Block, table: Table) -> None:
         index = self.survey.index(block)
         places = self._places(block, index, table)
-        rows = np.empty((len(places), len(self.varying)), np.float32)
+        rows = np.empty((len(places), len(self.varying)))
         for j, name in enumerate(self.varying):
             column = block.values[name]
             rows[:, j] = self._codes(name, column, places < self.train_ends[index]) if name in self.learnt else column
         if self.steps is not None:
             self.steps.add(places, rows, [name in self.learnt for name in self.varying])
         else:
-            self._put(places, rows, block, table)
+            self._put(places, index, rows, block, table)
         self.filled[places] = True
 
-    def _put(self, places: np.ndarray, rows: np.ndarray, block: Block, table: Table) -> None:
+    def _put(self, places: np.ndarray, index: np.ndarray, rows: np.ndarray, block: Block, table: Table) -> None:
         """Writes rows; of those with one place the first counts, and the next gives what it lacks."""
         order = np.argsort(places, kind="stable")
         rank = np.empty(len(places), np.int64)
         rank[order] = np.arange(len(places)) - np.searchsorted(places[order], places[order])
         is_double = self.filled[places] | (rank > 0)
+        self.rounding.read(rows[~is_double], places[~is_double], index[~is_double])
         for now in (rank == 0, rank == 1, rank > 1):
             before, again = self.values[places[now]], rows[now].astype(self.values.dtype)
             lacks = np.isnan(before)
@@ -226,6 +231,10 @@ class _Writer:
             if np.isnan(self.values[:, self.varying.index(name)]).all():
                 wanted = "names of classes" if name == columns.label else "numbers to forecast"
                 raise UsageError(f"column {name!r} has no value in any row: wanted {wanted}")
+        lost = self.rounding.lost()
+        for name in columns.targets:
+            if name in lost:
+                raise UsageError(f"{lost[name]}: wanted its differences, or the column less a constant")
         categories = {}
         for name, codes in self.survey.categories.items():
             kept = [value for value, code in codes.items() if name in columns.static or self.learnt[name][code]]
@@ -237,9 +246,8 @@ class _Writer:
         layout = Layout(columns.targets, columns.past, columns.future, columns.static, categories)
         frequency, notes = self.grid.frequency, [*notes, *self._notes()]
         firsts = [0] * len(self.all) if frequency == ROWS else self.survey.first
-        return panels.write(
-            self.folder, layout, self.all, frequency, self._static(categories), notes, self.form, firsts
-        )  # fmt: skip
+        static = self._static(categories)
+        return panels.write(self.folder, layout, self.all, frequency, static, notes, self.form, firsts)
 
     def _renumber(self, name: str, codes: dict[str, int], kept: list[str]) -> None:
         """Gives the categories of the training part the codes from 1, and all others code 0."""
@@ -285,6 +293,7 @@ class _Writer:
                 f"{times} the time of an earlier row of its series, the first in {self.first_double}: the earlier row "
                 "counts"
             )
+        notes += [f"{sentence}: its differences would say more" for sentence in self.rounding.lost().values()]
         for j, name in enumerate(self.varying):
             if np.isnan(self.values[:, j]).all():
                 notes.append(f"column {name!r} has no value in any row: it is read as missing")

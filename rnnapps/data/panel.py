@@ -71,6 +71,8 @@ class Series:
         start: Its first row in the panel.
         length: Rows.
         train_end, validation_end: Where its parts end, counted from its own first row.
+        end: Where its test part ends: after its last row with a target, so that rows which only say what is known ahead
+            are in no part. None: with its last row.
     """
 
     name: str
@@ -78,10 +80,16 @@ class Series:
     length: int
     train_end: int = 0
     validation_end: int = 0
+    end: int | None = None
+
+    @property
+    def observed(self) -> int:
+        """Rows up to the last one with a target."""
+        return self.length if self.end is None else self.end
 
     def part(self, name: str) -> tuple[int, int]:
         """First row and end of a part, counted from the series' own first row."""
-        ends = (0, self.train_end, self.validation_end, self.length)
+        ends = (0, self.train_end, self.validation_end, self.observed)
         i = PARTS.index(name)
         return ends[i], ends[i + 1]
 
@@ -190,10 +198,11 @@ def write(
 
 
 def cut(series: Series, validation_fraction: float, test_fraction: float) -> Series:
-    """The series with its parts: the last of its rows for testing, those before for validation, the rest to learn."""
-    test = round(series.length * test_fraction)
-    validation = round(series.length * validation_fraction)
-    return replace(series, train_end=series.length - test - validation, validation_end=series.length - test)
+    """The series with its parts: the last of its rows with a target for testing, those before for validation, the rest
+    to learn."""
+    rows = series.observed
+    test, validation = round(rows * test_fraction), round(rows * validation_fraction)
+    return replace(series, train_end=rows - test - validation, validation_end=rows - test)
 
 
 def deal(
@@ -206,7 +215,7 @@ def deal(
         test = round(len(own) * test_fraction)
         held_out = test + round(len(own) * validation_fraction)
         for place, i in enumerate(own.tolist()):
-            length = found[i].length
+            length = found[i].observed
             train_end, validation_end = length if place >= held_out else 0, length if place >= test else 0
             found[i] = replace(found[i], train_end=train_end, validation_end=validation_end)
     return found
@@ -236,6 +245,12 @@ def moments(values: np.ndarray, rows: Sequence[tuple[int, int]]) -> tuple[np.nda
 def row_times(length: int) -> np.ndarray:
     """What stands for times where rows have none."""
     return np.arange(length, dtype=np.int64)
+
+
+def has_values(panel: Panel, part: str) -> bool:
+    """Whether a part of any series has a value of any target."""
+    rows = ((one.start + first, one.start + end) for one in panel.series for first, end in [one.part(part)])
+    return any(not np.isnan(panel.values[a:b, : len(panel.layout.targets)]).all() for a, b in rows if a < b)
 
 
 def has_times(panel: Panel) -> bool:

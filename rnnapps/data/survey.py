@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from rnnapps.data.panel import Series
 from rnnapps.data.table import Block, Columns, Table
@@ -27,6 +28,8 @@ class Survey:
     first: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    # Of the last row with a target: its time, and its place among the rows of its series.
+    last_target: list[tuple[int, int]] = field(default_factory=list)
     read_times: dict[int, list[int]] = field(default_factory=dict)
     offsets: dict[tuple[int, int], int] = field(default_factory=dict)
     without_offset: str = ""
@@ -37,9 +40,15 @@ class Survey:
     def read(self, block: Block, table: Table) -> None:
         index = self.index(block)
         times = np.zeros(len(index), np.int64) if block.times is None else block.times
+        targets = [pd.notna(block.values[name]) for name in self.columns.targets]
+        has_target = np.any(targets, axis=0) if targets else np.ones(len(index), bool)
         for i in np.unique(index):
             own = times[index == i]
             self.first[i], self.last[i] = min(self.first[i], int(own.min())), max(self.last[i], int(own.max()))
+            there = np.flatnonzero(has_target[index == i])
+            if len(there):
+                time, row = self.last_target[i]
+                self.last_target[i] = max(time, int(own[there].max())), max(row, self.rows[i] + int(there[-1]))
             self.rows[i] += len(own)
         self._read_times(block, index, table)
         for name in self.columns.categorical:
@@ -90,6 +99,10 @@ class Survey:
         """Takes the steps that the first and last times lie in."""
         for ends in (self.first, self.last):
             ends[:] = grid.floor(np.array(ends)).tolist()
+        there = [i for i, (_, row) in enumerate(self.last_target) if row >= 0]
+        times = grid.floor(np.array([self.last_target[i][0] for i in there], np.int64))
+        for i, time in zip(there, times.tolist(), strict=True):
+            self.last_target[i] = time, self.last_target[i][1]
 
     def classes(self) -> list[str | None] | None:
         """The class of each series, None for one without; None where one has several, or is alone."""
@@ -113,6 +126,7 @@ class Survey:
             self.first.append(np.iinfo(np.int64).max)
             self.last.append(np.iinfo(np.int64).min)
             self.rows.append(0)
+            self.last_target.append((np.iinfo(np.int64).min, -1))
             self.static.append({})
             self.labels.append(set())
 
@@ -141,6 +155,16 @@ class Survey:
                     f"--frequency {grid.frequency}: {self.rows[i]:,} rows would become {length:,} steps, so the "
                     "frequency or a date must be wrong: wanted another --frequency, --resample, or --frequency rows"
                 )
-            found.append(Series(name, start, length))
+            # Rows without a label are read as any others, and only those with one are judged.
+            end = self._observed(i, grid) if self.columns.label is None else None
+            found.append(Series(name, start, length, end=end))
             start += length
         return found
+
+    def _observed(self, i: int, grid: TimeGrid) -> int:
+        """Steps of a series up to its last target."""
+        time, row = self.last_target[i]
+        if row < 0 or grid.frequency == ROWS:
+            return row + 1
+        ends = grid.steps(np.array([self.first[i], time]))
+        return int(ends[1] - ends[0]) + 1

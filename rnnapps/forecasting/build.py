@@ -15,10 +15,11 @@ from rnnapps.data.table import Columns, Table
 from rnnapps.data.time_form import TimeForm
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.config import Config
+from rnnapps.forecasting.sizes import sizes_of
 from rnnapps.layers.windows import CYCLES
 from rnnapps.models.forecaster import Shape, forecaster
 from rnnapps.ops.heads import head
-from rnnapps.training.series_baselines import season
+from rnnapps.training.series_baselines import seasons
 
 DATA = "panel"
 
@@ -42,7 +43,7 @@ def resolved(config: Config) -> Config:
     if known is not None and not config.target:
         label = label or known.columns.label
     past = config.past or (known.columns.past if known is not None else ())
-    read = (config.history, config.horizon) if label is None else (config.history,)
+    read = sizes_of(config) if label is None else sizes_of(config)[:1]
     alone = label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
     fits = alone and not any(steps % config.segment for steps in read)
     fractions = [value if value is not None else default for value, default in zip(given, usual, strict=True)]
@@ -122,11 +123,14 @@ def columns(
     return Columns(targets, **given)
 
 
-def season_of(config: Config, panel: Panel) -> int:
-    """Steps of a season: as the config says, or the data set, or the time grid; 1 where there is none."""
+def seasons_of(config: Config, panel: Panel) -> tuple[int, ...]:
+    """Steps of each season, the shortest first: as the config says, or the data set, or the time grid."""
     known = dataset(config)
     told = config.season or (known.season if known is not None else None)
-    return told or season(panel.grid.seconds, panel.grid.period or panel.grid.frequency)
+    if told:
+        return (told,)
+    steps = max(one.train_end for one in panel.series)
+    return seasons(panel.grid.seconds, panel.grid.period or panel.grid.frequency, steps)
 
 
 def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model:
@@ -137,7 +141,7 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
         return tuple(len((layout.categories or {}).get(name, ())) for name in names)
 
     shape = Shape(
-        config.history, config.horizon, len(layout.targets), sizes(layout.past), sizes(layout.future),
+        *sizes_of(config), len(layout.targets), sizes(layout.past), sizes(layout.future),
         sizes(layout.static), len(panel.series), _cycles(panel) if config.calendar else (),
     )  # fmt: skip
     options = ("kind", "cell", "units", "layers", "segment", "dropout", "normalize", "seed")

@@ -88,17 +88,18 @@ class Config:
     aggregate: Literal["mean", "sum", "last"] = "mean"
     """What becomes of the numbers of such rows; names keep the last."""
     season: int | None = None
-    """Steps of a season, of the seasonal forecast to beat. Default: a day of hours, a week of days, a
-    year of months."""
+    """Steps of a season, of the seasonal forecast to beat. Default: a day and a week of hours, a week and a year of
+    days, a year of weeks, months or quarters, of those that the training part holds twice."""
     validation_fraction: float | None = None
-    """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual."""
+    """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual;
+    up to 0.2 of short series."""
     test_fraction: float | None = None
     """Part at the end of each series that training never sees. Default: 0.2, or as usual."""
 
-    history: int = 96
-    """Steps that a forecast looks back."""
-    horizon: int = 24
-    """Steps that are forecast."""
+    history: int | None = None
+    """Steps that a forecast looks back. Default: 96, or fewer where the series are short."""
+    horizon: int | None = None
+    """Steps that are forecast. Default: 24, or fewer where the series are short."""
     stride: int = 1
     """Steps between two windows of the training part; more than 1 makes an epoch of long series shorter."""
     kind: Literal["auto", "segment", "direct", "attention", "autoregressive"] = "auto"
@@ -215,8 +216,8 @@ class Config:
             raise UsageError(f"--future {self.future[0]} with --label {self.label}: wanted --past, as no step is ahead")
 
     def _check_forecast(self) -> None:
-        if self.kind == "segment" and (self.history % self.segment or self.horizon % self.segment):
-            sizes = f"--history {self.history} and --horizon {self.horizon}"
+        if self.kind == "segment" and ((self.history or 96) % self.segment or (self.horizon or 24) % self.segment):
+            sizes = f"--history {self.history or 96} and --horizon {self.horizon or 24}"
             raise UsageError(f"--segment {self.segment} with {sizes}: wanted a divisor of both")
         if self.kind == "segment" and self.layers > 1:
             raise UsageError(f"--layers {self.layers} with --kind segment: wanted 1")

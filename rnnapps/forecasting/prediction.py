@@ -24,6 +24,7 @@ from rnnapps.forecasting.chart import draw
 from rnnapps.forecasting.classification import class_table
 from rnnapps.forecasting.config import SHIPPED_MODEL, Config, Predict
 from rnnapps.forecasting.goal import goal_of
+from rnnapps.forecasting.sizes import sizes_of
 from rnnapps.ops.heads import LEVELS
 from rnnapps.serving.saved_model import as_arrays, load_endpoints, read_manifest, version_folder
 from rnnapps.training.run import Run
@@ -87,7 +88,7 @@ def predict(options: Predict) -> pd.DataFrame:
             f"--samples {options.samples}: wanted a model of --kind autoregressive, which alone draws paths"
         )
     with _panel(source, options) as panel:
-        last = ends(panel, source.layout, source.config.history, source.config.horizon)
+        last = ends(panel, source.layout, *sizes_of(source.config))
         with_times = has_times(panel)
         times = [text for one in last.times for text in panel.written(one)]
     asked = {**last.inputs, "series": np.array(last.names, object)}
@@ -125,7 +126,7 @@ def _classes(source: _Source, options: Predict) -> pd.DataFrame:
         if value:
             raise UsageError(f"--{name} {value}: wanted a model that forecasts, and this one names classes")
     with _panel(source, options) as panel:
-        table = class_table(panel, source.layout, source.config.history, source.endpoints["serving_default"])
+        table = class_table(panel, source.layout, sizes_of(source.config)[0], source.endpoints["serving_default"])
     if options.json:
         for row in table.to_dict("records"):
             print(json.dumps(row))
