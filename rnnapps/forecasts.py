@@ -39,7 +39,8 @@ def answers(
     Args:
         network, head, inputs: As in `loss`.
         offsets: `(horizon, targets, levels)`, as `rnnapps.training.calibration` measures them: added to the
-            quantiles, in units of the window's scale. None: the head's quantiles as they are.
+            quantiles, in units of the window's scale; the mean moves as the median does, but for a mean that is
+            learnt alone. None: the head's forecast as it is.
         num_paths: Of a network that draws paths: how many.
 
     Returns:
@@ -59,9 +60,12 @@ def answers(
         mean, quantiles = head.mean(*unscaling), head.quantiles(*unscaling, LEVELS)
     if offsets is not None:
         moved = mean[..., tf.newaxis] if quantiles is None else quantiles
-        quantiles = tf.sort(moved + scale[:, tf.newaxis, :, tf.newaxis] * tf.constant(offsets, mean.dtype), axis=-1)
+        steps = scale[:, tf.newaxis, :, tf.newaxis] * tf.constant(offsets, mean.dtype)
+        quantiles = tf.sort(moved + steps, axis=-1)
+        if head.moves_mean:
+            mean += steps[..., LEVELS.index(0.5)]
         if head.is_count:
-            quantiles = tf.maximum(tf.round(quantiles), 0)
+            mean, quantiles = tf.maximum(mean, 0), tf.maximum(tf.round(quantiles), 0)
     found = {"mean": mean, "scale": scale}
     return found if quantiles is None else {**found, "quantiles": quantiles}
 

@@ -95,13 +95,13 @@ def test_calibration_counts_the_windows_by_hand():
     network = forecaster("direct", shape, one.parameters, units=3)
     network.get_layer("targets").set_tables([[0.0]], [[10.0]])
     network.get_layer("write").set_weights([0 * w for w in network.get_layer("write").get_weights()])
-    errors = np.arange(1.0, 20.0)  # 19 of them
-    history = np.full((19, 6, 1), 100.0, "float32")  # normalised by the last value, the forecast is 100
+    errors = np.arange(1.0, 40.0)  # 39 of them
+    history = np.full((39, 6, 1), 100.0, "float32")  # normalised by the last value, the forecast is 100
     came = (100 + np.random.default_rng(0).permutation(errors)).astype("float32")[:, None, None]
-    batch = {"history": history, "series": np.zeros(19, "int32")}, came
+    batch = {"history": history, "series": np.zeros(39, "int32")}, came
     offsets = 10 * calibrate(network, one, tf.data.Dataset.from_tensors(batch))[0, 0]
     wanted = dict(
-        zip((0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975), (1, 1, 2, 5, 10, 15, 18, 19, 19), strict=True)
+        zip((0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975), (1, 2, 4, 10, 20, 30, 36, 38, 39), strict=True)
     )
     np.testing.assert_allclose(offsets, [wanted[level] for level in LEVELS], atol=1e-4)
 

@@ -49,12 +49,14 @@ def forecasting(config: Any) -> dict[str, Program]:
     import tensorflow as tf
 
     from rnnapps import forecasts
+    from rnnapps.forecasting.sizes import sizes_of
     from rnnapps.models.forecaster import forecaster
     from rnnapps.models.series_parts import Shape
     from rnnapps.ops.heads import head
     from rnnapps.training.window_trainer import WindowTrainer
 
-    one, shape = head(config.head), Shape(config.history, config.horizon, targets=1)
+    history, horizon = sizes_of(config)
+    one, shape = head(config.head), Shape(history, horizon, targets=1)
     same = ("cell", "units", "layers", "segment", "dropout", "normalize", "seed")
     kind = config.kind if config.kind != "auto" else "segment"
     network = forecaster(kind, shape, one.parameters, **{name: getattr(config, name) for name in same})
@@ -63,10 +65,10 @@ def forecasting(config: Any) -> dict[str, Program]:
         return forecasts.loss(network, one, inputs, targets, training)
 
     def window(rows: int) -> dict[str, tf.Tensor]:
-        return {"history": tf.ones((rows, config.history, 1)), "series": tf.zeros(rows, tf.int32)}
+        return {"history": tf.ones((rows, history, 1)), "series": tf.zeros(rows, tf.int32)}
 
     trainer = _compiled(WindowTrainer(network, loss, config.clip, config.clip_at), config)
-    data = window(config.batch_size), tf.ones((config.batch_size, config.horizon, 1))
+    data = window(config.batch_size), tf.ones((config.batch_size, horizon, 1))
     return {
         "step": (trainer.train_step, (data,)),
         "forecast": (lambda inputs: forecasts.answers(network, one, inputs), (window(1),)),

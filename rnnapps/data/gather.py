@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from rnnapps.data import date_formats, doubles
 from rnnapps.data import panel as panels
+from rnnapps.data.date_formats import SECOND
 from rnnapps.data.panel import Layout, Panel, Series
+from rnnapps.data.resample import Steps
+from rnnapps.data.rounding import Rounding
+from rnnapps.data.survey import Survey
 from rnnapps.data.table import Block, Columns, Table
-from rnnapps.data.time_grid import ROWS, TimeGrid, infer
+from rnnapps.data.time_form import TimeForm
+from rnnapps.data.time_grid import ROWS, TimeGrid, adapted, infer, usual_step
 from rnnapps.errors import UsageError
 
-_TIMES_READ = 10_000  # of the first series, to infer the frequency from
-_LARGEST_GROWTH = 50  # times as many steps as rows: more is a wrong frequency or a wrong date
+_DOUBLES_ALLOWED = (5, 0.05)  # so many rows, and this part of all, may contradict an earlier row of their time
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How tables are read.
+
+    Attributes:
+        frequency: As in `TimeGrid`; None: read off the longest series.
+        date_format: As in `rnnapps.data.date_formats`; None: as the times say.
+        learnt: How the tables that a model learnt write times: counts where it fits.
+        resample: A frequency: the rows of each of its steps become one row.
+        aggregate: Which, of numbers; names keep the last.
+    """
+
+    frequency: str | None = None
+    date_format: str | None = None
+    learnt: TimeForm = TimeForm()
+    resample: str | None = None
+    aggregate: Literal["mean", "sum", "last"] = "mean"
 
 
 def prepare(
@@ -26,139 +52,89 @@ def prepare(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
+    reading: Reading | None = None,
+    notes: Sequence[str] = (),
 ) -> Panel:
     """Writes the rows of tables as a panel.
 
     A row goes to the step of its time, in whatever order rows come. Steps without a row are missing values; of rows
-    with one time the first counts; both are told in `Panel.notes`. Rows without times are steps in their order.
+    with one time the first counts, and the next gives what it lacks; both are told in `Panel.notes`. Rows without times
+    are steps in their order.
 
     Args:
         tables: With the same columns; rows of a series may be spread over them.
         columns: What the columns are.
         folder: An empty one.
-        frequency: As in `TimeGrid`; None: read off the first series.
+        frequency: As in `Reading`, which it changes.
         validation_fraction: Of each series, before the test part.
         test_fraction: Of each series, at its end.
         seed: Of the lot by which whole series go to the parts: where there is a label, and each of several series has
             one class throughout, so that a series is one sample. The fractions are then of the series of a class.
+        reading: How the tables are read.
+        notes: What was found amiss already.
 
     Raises:
-        UsageError: A value, a time or a column is not usable; the sentence names the row.
+        UsageError: A value, a time or a column is not usable; the sentence names the row. Too many rows contradict an
+            earlier one of the same time and series.
     """
-    survey = _Survey(columns)
+    reading = reading or Reading()
+    reading = replace(reading, frequency=reading.resample or frequency or reading.frequency)
+    _settle_dates(tables, columns, reading)
+    survey = Survey(columns)
     for table in tables:
         for block in table.blocks(columns):
             survey.read(block, table)
-    if frequency is None:
-        frequency = infer(np.array(survey.first_times)) if columns.time else ROWS
-    if not columns.time and frequency != ROWS:
-        raise UsageError(f"--frequency {frequency} wants times: wanted --time with a column of dates")
-    series, classes = survey.series(TimeGrid(frequency)), survey.classes()
+    form = TimeForm(columns.time, tables[0].date_format, survey.zone(reading.learnt.zone))
+    grid = _grid(survey, reading, form)
+    if reading.resample is not None:
+        survey.round_down(grid)
+    series, classes = survey.series(grid), survey.classes()
     if classes is None:
         series = [panels.cut(one, validation_fraction, test_fraction) for one in series]
     else:
         series = panels.deal(series, classes, validation_fraction, test_fraction, seed)
-    writer = _Writer(folder, survey, series, TimeGrid(frequency))
+    writer = _Writer(folder, survey, series, grid, form, reading)
     for table in tables:
         for block in table.blocks(columns):
             writer.write(block, table)
-    return writer.finish()
+    if writer.contradictions > max(_DOUBLES_ALLOWED[0], _DOUBLES_ALLOWED[1] * sum(survey.rows)):
+        raise doubles.refusal(tables[0], columns, grid.frequency, writer.contradictions, sum(survey.rows))
+    return writer.finish(notes)
 
 
-@dataclass
-class _Survey:
-    """What the first pass learns."""
+def _settle_dates(tables: Sequence[Table], columns: Columns, reading: Reading) -> None:
+    """One format for the dates of all tables, decided over all of their rows."""
+    if not columns.time:
+        return
+    form = reading.date_format
+    if form is None:
+        blocks = itertools.chain.from_iterable(table.time_texts(columns.time) for table in tables)
+        form = date_formats.decide(blocks, " ".join(columns.time), reading.learnt.date_format)
+    for table in tables:
+        table.date_format = form
 
-    columns: Columns
-    names: dict[str, int] = field(default_factory=dict)
-    first: list[int] = field(default_factory=list)
-    last: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    first_times: list[int] = field(default_factory=list)
-    categories: dict[str, dict[str, int]] = field(default_factory=dict)
-    static: list[dict[str, object]] = field(default_factory=list)
-    labels: list[set[str]] = field(default_factory=list)
 
-    def read(self, block: Block, table: Table) -> None:
-        index = self.index(block)
-        times = np.zeros(len(index), np.int64) if block.times is None else block.times
-        for i in np.unique(index):
-            own = times[index == i]
-            self.first[i], self.last[i] = min(self.first[i], int(own.min())), max(self.last[i], int(own.max()))
-            self.rows[i] += len(own)
-        self.first_times += times[index == 0][: _TIMES_READ - len(self.first_times)].tolist()
-        for name in self.columns.categorical:
-            codes = self.categories.setdefault(name, {})
-            for value in dict.fromkeys(block.values[name].tolist()):
-                if value is not None:
-                    codes.setdefault(str(value), len(codes) + 1)
-        for name in self.columns.static:
-            self._read_static(name, block, index, table)
-        if self.columns.label is not None:
-            pairs = zip(index.tolist(), block.values[self.columns.label].tolist(), strict=True)
-            for i, value in {pair for pair in pairs if pair[1] is not None}:
-                self.labels[i].add(str(value))
-
-    def classes(self) -> list[str | None] | None:
-        """The class of each series, None for one without; None where one has several, or is alone."""
-        if self.columns.label is None or len(self.labels) < 2 or max(map(len, self.labels)) > 1:
-            return None
-        return [next(iter(found), None) for found in self.labels]
-
-    def index(self, block: Block) -> np.ndarray:
-        """The number of each row's series."""
-        if block.series is None:
-            rows = len(next(iter(block.values.values())))
-            self._add("")
-            return np.zeros(rows, np.int64)
-        for name in dict.fromkeys(block.series.tolist()):
-            self._add(name)
-        return np.array([self.names[name] for name in block.series], np.int64)
-
-    def _add(self, name: str) -> None:
-        if name not in self.names:
-            self.names[name] = len(self.names)
-            self.first.append(np.iinfo(np.int64).max)
-            self.last.append(np.iinfo(np.int64).min)
-            self.rows.append(0)
-            self.static.append({})
-            self.labels.append(set())
-
-    def _read_static(self, name: str, block: Block, index: np.ndarray, table: Table) -> None:
-        values = block.values[name]
-        for row, (i, value) in enumerate(zip(index.tolist(), values.tolist(), strict=True)):
-            if value is None or value != value:
-                continue
-            before = self.static[i].setdefault(name, value)
-            if before != value:
-                raise UsageError(
-                    f"{table.path}, row {block.first_row + row}: {name!r} holds {value!r}, after {before!r} for the "
-                    "same series: a --static column wants one value for each"
-                )
-
-    def series(self, grid: TimeGrid) -> list[Series]:
-        found, start = [], 0
-        for name, i in self.names.items():
-            if grid.frequency == ROWS:
-                length = self.rows[i]
-            else:
-                ends = grid.steps(np.array([self.first[i], self.last[i]]))
-                length = int(ends[1] - ends[0]) + 1
-            if length > _LARGEST_GROWTH * self.rows[i] + 1000:
-                raise UsageError(
-                    f"--frequency {grid.frequency}: {self.rows[i]:,} rows would become {length:,} steps, so the "
-                    "frequency or a date must be wrong: wanted another --frequency, or rows"
-                )
-            found.append(Series(name, start, length))
-            start += length
-        return found
+def _grid(survey: Survey, reading: Reading, form: TimeForm) -> TimeGrid:
+    frequency = reading.frequency
+    if not survey.columns.time:
+        if frequency not in (None, ROWS):
+            option = "--frequency" if reading.resample is None else "--resample"
+            raise UsageError(f"{option} {frequency} wants times: wanted --time with a column of dates")
+        return TimeGrid(ROWS)
+    if frequency is None:
+        frequency = infer(survey.times, form.zone)
+    elif reading.resample is None:
+        frequency = adapted(frequency, survey.times, form.zone)
+    return TimeGrid(frequency, form.zone)
 
 
 class _Writer:
     """The second pass."""
 
-    def __init__(self, folder: Path, survey: _Survey, series: list[Series], grid: TimeGrid):
-        self.folder, self.survey, self.all, self.grid = folder, survey, series, grid
+    def __init__(
+        self, folder: Path, survey: Survey, series: list[Series], grid: TimeGrid, form: TimeForm, reading: Reading
+    ):
+        self.folder, self.survey, self.all, self.grid, self.form = folder, survey, series, grid, form
         columns = survey.columns
         self.varying = [*columns.targets, *columns.past, *columns.future]
         total = sum(one.length for one in series)
@@ -169,37 +145,53 @@ class _Writer:
         for one, first in zip(series, survey.first, strict=True):
             rows = slice(one.start, one.start + one.length)
             by_rows = grid.frequency == ROWS
-            self.times[rows] = panels.row_times(one.length) if by_rows else grid.times(first, one.length)
+            self.times[rows] = panels.row_times(one.length) if by_rows else grid.times(first, one.length) // SECOND
             self.values[rows] = np.nan
         self.starts = np.array([one.start for one in series])
         self.firsts = np.zeros(len(series), np.int64)
         if grid.frequency != ROWS:
             self.firsts = grid.steps(np.array(survey.first))
         self.next = self.starts.copy()
+        self.rounding = Rounding(self.varying)
         # Whether a category occurs in a training part.
         self.learnt = {name: np.zeros(len(codes) + 1, bool) for name, codes in survey.categories.items()}
-        self.train_ends = np.array([one.start + one.train_end for one in series])
-        self.doubles = 0
+        # Where nothing is held out, as where a model goes on from these rows, categories of the rows ahead count.
+        ends = [one.length if one.train_end == one.observed else one.train_end for one in series]
+        self.train_ends = np.array([one.start for one in series]) + ends
+        self.doubles = self.contradictions = 0
         self.first_double = ""
+        self.steps = Steps(self.values, reading.aggregate, folder) if reading.resample is not None else None
 
     def write(self, block: Block, table: Table) -> None:
         index = self.survey.index(block)
         places = self._places(block, index, table)
-        _, firsts = np.unique(places, return_index=True)
-        fresh = np.zeros(len(places), bool)
-        fresh[firsts] = True
-        fresh &= ~self.filled[places]
-        if not fresh.all():
-            if not self.doubles:
-                self.first_double = f"row {block.first_row + int(np.argmin(fresh))} of {table.path}"
-            self.doubles += int((~fresh).sum())
-        places, index = places[fresh], index[fresh]
-        self.filled[places] = True
-        rows = np.empty((len(places), len(self.varying)), np.float32)
+        rows = np.empty((len(places), len(self.varying)))
         for j, name in enumerate(self.varying):
-            column = block.values[name][fresh]
+            column = block.values[name]
             rows[:, j] = self._codes(name, column, places < self.train_ends[index]) if name in self.learnt else column
-        self.values[places] = rows
+        if self.steps is not None:
+            self.steps.add(places, rows, [name in self.learnt for name in self.varying])
+        else:
+            self._put(places, index, rows, block, table)
+        self.filled[places] = True
+
+    def _put(self, places: np.ndarray, index: np.ndarray, rows: np.ndarray, block: Block, table: Table) -> None:
+        """Writes rows; of those with one place the first counts, and the next gives what it lacks."""
+        order = np.argsort(places, kind="stable")
+        rank = np.empty(len(places), np.int64)
+        rank[order] = np.arange(len(places)) - np.searchsorted(places[order], places[order])
+        is_double = self.filled[places] | (rank > 0)
+        self.rounding.read(rows[~is_double], places[~is_double], index[~is_double])
+        for now in (rank == 0, rank == 1, rank > 1):
+            before, again = self.values[places[now]], rows[now].astype(self.values.dtype)
+            lacks = np.isnan(before)
+            self.contradictions += int((~lacks & ~np.isnan(again) & (before != again)).any(1).sum())
+            if not (now & (rank > 1)).any():  # places are different
+                self.values[places[now]] = np.where(lacks, again, before)
+        if is_double.any():
+            if not self.doubles:
+                self.first_double = f"row {block.first_row + int(np.argmax(is_double))} of {table.path}"
+            self.doubles += int(is_double.sum())
 
     def _places(self, block: Block, index: np.ndarray, table: Table) -> np.ndarray:
         """The row of the panel for each row of the block."""
@@ -211,13 +203,16 @@ class _Writer:
                 self.next[i] += own.sum()
             return places
         assert block.times is not None
+        if self.steps is not None:
+            return self.starts[index] + self.grid.steps(self.grid.floor(block.times)) - self.firsts[index]
         off = ~self.grid.is_on(block.times, np.array(self.survey.first)[index])
         if off.any():
             row = int(off.argmax())
-            time = np.datetime64(int(block.times[row]), "s")
+            time, step = self.form.written(block.times[row : row + 1])[0], usual_step(self.survey.times)
             raise UsageError(
-                f"{table.path}, row {block.first_row + row}: {str(time).replace('T', ' ')} is no whole number of steps "
-                f"of {self.grid.frequency} after the series' first time: wanted another --frequency, or rows"
+                f"{table.path}, row {block.first_row + row}: {time} is no whole number of steps of "
+                f"{self.grid.frequency} after the series' first time: wanted --resample {step} for the means of such "
+                "steps, another --frequency, or rows"
             )
         return self.starts[index] + self.grid.steps(block.times) - self.firsts[index]
 
@@ -228,12 +223,18 @@ class _Writer:
         self.learnt[name][seen] = True
         return codes
 
-    def finish(self) -> Panel:
+    def finish(self, notes: Sequence[str]) -> Panel:
         columns = self.survey.columns
+        if self.steps is not None:
+            self.steps.finish()
         for name in columns.targets:
             if np.isnan(self.values[:, self.varying.index(name)]).all():
                 wanted = "names of classes" if name == columns.label else "numbers to forecast"
                 raise UsageError(f"column {name!r} has no value in any row: wanted {wanted}")
+        lost = self.rounding.lost()
+        for name in columns.targets:
+            if name in lost:
+                raise UsageError(f"{lost[name]}: wanted its differences, or the column less a constant")
         categories = {}
         for name, codes in self.survey.categories.items():
             kept = [value for value, code in codes.items() if name in columns.static or self.learnt[name][code]]
@@ -243,8 +244,10 @@ class _Writer:
         self.values.flush()
         self.times.flush()
         layout = Layout(columns.targets, columns.past, columns.future, columns.static, categories)
-        frequency = self.grid.frequency
-        return panels.write(self.folder, layout, self.all, frequency, self._static(categories), self._notes())
+        frequency, notes = self.grid.frequency, [*notes, *self._notes()]
+        firsts = [0] * len(self.all) if frequency == ROWS else self.survey.first
+        static = self._static(categories)
+        return panels.write(self.folder, layout, self.all, frequency, static, notes, self.form, firsts)
 
     def _renumber(self, name: str, codes: dict[str, int], kept: list[str]) -> None:
         """Gives the categories of the training part the codes from 1, and all others code 0."""
@@ -267,7 +270,10 @@ class _Writer:
 
     def _notes(self) -> list[str]:
         notes, missing = [], int((~self.filled).sum())
-        label = self.survey.columns.label
+        label, form = self.survey.columns.label, self.form.date_format
+        if form is not None and not date_formats.is_plain(form):
+            start = TimeForm().written(np.array([min(self.survey.first)]))[0]
+            notes.append(f"times of {' '.join(self.form.columns)!r} are read as {form}, the first as {start}")
         if label is not None:
             unseen = [value for value, code in self.survey.categories[label].items() if not self.learnt[label][code]]
             if unseen:
@@ -275,7 +281,9 @@ class _Writer:
                 notes.append(f"no training part has {label} {named}: windows of a class never seen count as wrong")
         if missing:
             first = int(np.argmin(self.filled))
-            when = str(np.datetime64(int(self.times[first]), "s")).replace("T", " ")
+            of = int(np.searchsorted(self.starts, first, side="right")) - 1
+            step = np.array([first - self.starts[of]])
+            when = self.form.written(self.grid.shifted(int(self.survey.first[of]), step))[0]
             notes.append(
                 f"{missing:,} of {len(self.filled):,} steps have no row, the first at {when}: their values are missing"
             )
@@ -285,6 +293,7 @@ class _Writer:
                 f"{times} the time of an earlier row of its series, the first in {self.first_double}: the earlier row "
                 "counts"
             )
+        notes += [f"{sentence}: its differences would say more" for sentence in self.rounding.lost().values()]
         for j, name in enumerate(self.varying):
             if np.isnan(self.values[:, j]).all():
                 notes.append(f"column {name!r} has no value in any row: it is read as missing")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rnnapps.data.date_formats import SECOND
 from rnnapps.data.panel import Layout, Panel, has_times
 from rnnapps.errors import UsageError
 
@@ -17,7 +18,7 @@ class Ends:
     Attributes:
         names: Of the series.
         inputs: As `rnnapps.data.series.windows` gives them, one row a series, but for `series`.
-        times: int64 `(series, horizon)`: of the steps to be forecast.
+        times: int64 `(series, horizon)`: of the steps to be forecast, as `Panel.stamps` gives them.
         known_times: int64 `(series, history)`.
     """
 
@@ -44,7 +45,7 @@ def ends(panel: Panel, learnt: Layout, history: int, horizon: int) -> Ends:
     layout = panel.layout
     targets, past = len(layout.targets), len(layout.targets) + len(layout.past)
     windows, times = [], []
-    for one in panel.series:
+    for i, one in enumerate(panel.series):
         values = np.array(panel.values[one.start : one.start + one.length])
         for name in layout.varying:
             recode(values[:, panel.column(name)], name, panel, learnt)
@@ -61,9 +62,7 @@ def ends(panel: Panel, learnt: Layout, history: int, horizon: int) -> Ends:
                 "in rows without a target"
             )
         windows.append(_window(values, origin, history, horizon))
-        first = panel.times[one.start]
-        steps = np.arange(origin - history, origin + horizon)
-        times.append(_times(panel, int(first), steps))
+        times.append(panel.stamps(i, np.arange(origin - history, origin + horizon)))
     rows, stamps = np.stack(windows), np.stack(times)
     inputs = {"history": rows[:, :history, :targets]}
     if layout.past:
@@ -71,7 +70,7 @@ def ends(panel: Panel, learnt: Layout, history: int, horizon: int) -> Ends:
     if layout.future:
         inputs["future"] = rows[:, :, past:]
     if has_times(panel):
-        inputs["times"] = stamps
+        inputs["times"] = stamps // SECOND
     if layout.static:
         inputs["static"] = np.array(panel.static)
         for j, name in enumerate(layout.static):
@@ -86,12 +85,6 @@ def _window(values: np.ndarray, origin: int, history: int, horizon: int) -> np.n
     first, last = max(0, origin - history), min(len(values), origin + horizon)
     found[first - origin + history : last - origin + history] = values[first:last]
     return found
-
-
-def _times(panel: Panel, first: int, steps: np.ndarray) -> np.ndarray:
-    if not has_times(panel):
-        return steps
-    return panel.grid.shifted(first, steps)
 
 
 def recode(column: np.ndarray, name: str, panel: Panel, learnt: Layout) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnapps.data.date_formats import SECOND
+from rnnapps.data.time_form import TimeForm
 from rnnapps.data.time_grid import ROWS, TimeGrid
 from rnnapps.errors import RunError
 
@@ -69,6 +71,8 @@ class Series:
         start: Its first row in the panel.
         length: Rows.
         train_end, validation_end: Where its parts end, counted from its own first row.
+        end: Where its test part ends: after its last row with a target, so that rows which only say what is known ahead
+            are in no part. None: with its last row.
     """
 
     name: str
@@ -76,10 +80,16 @@ class Series:
     length: int
     train_end: int = 0
     validation_end: int = 0
+    end: int | None = None
+
+    @property
+    def observed(self) -> int:
+        """Rows up to the last one with a target."""
+        return self.length if self.end is None else self.end
 
     def part(self, name: str) -> tuple[int, int]:
         """First row and end of a part, counted from the series' own first row."""
-        ends = (0, self.train_end, self.validation_end, self.length)
+        ends = (0, self.train_end, self.validation_end, self.observed)
         i = PARTS.index(name)
         return ends[i], ends[i + 1]
 
@@ -91,8 +101,11 @@ class Panel:
         folder: Where it is.
         layout: What the columns are.
         series: All series, in order of their rows.
+        time_form: How the tables write times.
         grid: The steps between rows.
-        values, times: Mapped from disk, read only. Times are seconds since 1970, or row numbers where rows have none.
+        values, times: Mapped from disk, read only. Times are whole seconds since 1970, or row numbers where rows have
+            none.
+        firsts: The time of each series' first row, in microseconds since 1970.
         static: `(series, static columns)` float32.
         center, scale: `(series, columns)` float32: mean and standard deviation in the training part; 0 and 1 for
             categories, and a scale of 1 for a constant.
@@ -103,12 +116,14 @@ class Panel:
         self.folder = folder
         self.layout = Layout.from_dict(content["layout"])
         self.series = [Series(**one) for one in content["series"]]
-        self.grid = TimeGrid(content["frequency"])
+        self.time_form = TimeForm.from_dict(content.get("time_form"))
+        self.grid = TimeGrid(content["frequency"], self.time_form.zone)
         self.notes: list[str] = content["notes"]
         self.values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
         self.times = np.load(folder / "times.npy", mmap_mode="r", allow_pickle=False)
         with np.load(folder / "statistics.npz", allow_pickle=False) as arrays:
             self.static, self.center, self.scale = arrays["static"], arrays["center"], arrays["scale"]
+        self.firsts: list[int] = content.get("firsts") or [int(self.times[one.start]) * SECOND for one in self.series]
         rows = sum(one.length for one in self.series)
         if self.values.shape != (rows, len(self.layout.varying)) or self.times.shape != (rows,):
             raise ValueError(f"values.npy has shape {self.values.shape} for {rows} rows")
@@ -130,6 +145,15 @@ class Panel:
         except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
             raise RunError(f"{folder} holds no readable panel ({error})") from error
 
+    def stamps(self, series: int, steps: np.ndarray) -> np.ndarray:
+        """The times, in microseconds since 1970, of steps counted from the first row of a series, which may lie outside
+        of it; the numbers of rows where they have no times."""
+        return self.grid.shifted(self.firsts[series], steps) if has_times(self) else steps
+
+    def written(self, stamps: np.ndarray) -> list[Any]:
+        """What `stamps` gives as a person reads it: text as the tables write times, or the numbers of rows."""
+        return self.time_form.written(stamps) if has_times(self) else stamps.tolist()
+
     def column(self, name: str) -> int:
         """The place of a column among those that vary."""
         return self.layout.varying.index(name)
@@ -142,6 +166,8 @@ def write(
     frequency: str,
     static: np.ndarray,
     notes: Sequence[str],
+    time_form: TimeForm | None = None,
+    firsts: Sequence[int] = (),
 ) -> Panel:
     """Completes a folder that holds `values.npy` and `times.npy`: measures each series' training part.
 
@@ -152,6 +178,7 @@ def write(
         frequency: As in `TimeGrid`.
         static: `(series, static columns)`.
         notes: For a person.
+        time_form, firsts: As in `Panel`.
     """
     values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
     center, scale = (np.empty((len(series), values.shape[1]), np.float32) for _ in range(2))
@@ -163,17 +190,19 @@ def write(
     np.savez(folder / "statistics.npz", static=static.astype(np.float32), center=center, scale=scale)
     content = {
         "format": _FORMAT, "layout": layout.to_dict(), "series": [asdict(one) for one in series],
-        "frequency": frequency, "notes": list(notes),
+        "frequency": frequency, "notes": list(notes), "time_form": (time_form or TimeForm()).to_dict(),
+        "firsts": [int(first) for first in firsts],
     }  # fmt: skip
     (folder / "panel.json").write_text(json.dumps(content), encoding="utf-8")
     return Panel.open(folder)
 
 
 def cut(series: Series, validation_fraction: float, test_fraction: float) -> Series:
-    """The series with its parts: the last of its rows for testing, those before for validation, the rest to learn."""
-    test = round(series.length * test_fraction)
-    validation = round(series.length * validation_fraction)
-    return replace(series, train_end=series.length - test - validation, validation_end=series.length - test)
+    """The series with its parts: the last of its rows with a target for testing, those before for validation, the rest
+    to learn."""
+    rows = series.observed
+    test, validation = round(rows * test_fraction), round(rows * validation_fraction)
+    return replace(series, train_end=rows - test - validation, validation_end=rows - test)
 
 
 def deal(
@@ -186,7 +215,7 @@ def deal(
         test = round(len(own) * test_fraction)
         held_out = test + round(len(own) * validation_fraction)
         for place, i in enumerate(own.tolist()):
-            length = found[i].length
+            length = found[i].observed
             train_end, validation_end = length if place >= held_out else 0, length if place >= test else 0
             found[i] = replace(found[i], train_end=train_end, validation_end=validation_end)
     return found
@@ -216,6 +245,12 @@ def moments(values: np.ndarray, rows: Sequence[tuple[int, int]]) -> tuple[np.nda
 def row_times(length: int) -> np.ndarray:
     """What stands for times where rows have none."""
     return np.arange(length, dtype=np.int64)
+
+
+def has_values(panel: Panel, part: str) -> bool:
+    """Whether a part of any series has a value of any target."""
+    rows = ((one.start + first, one.start + end) for one in panel.series for first, end in [one.part(part)])
+    return any(not np.isnan(panel.values[a:b, : len(panel.layout.targets)]).all() for a, b in rows if a < b)
 
 
 def has_times(panel: Panel) -> bool:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import itertools
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +11,6 @@ from rnnapps.data.table import Columns, Table
 from rnnapps.errors import UsageError
 
 DEFAULT_DATASET = "seattle_weather"
-_GZIP, _ZIP = b"\x1f\x8b", b"PK"
 
 
 @dataclass(frozen=True)
@@ -139,6 +134,7 @@ def tables(
     data_dir: Path | None = None,
     scratch: Path | None = None,
     missing: Sequence[str] = (),
+    **pandas_options: Any,
 ) -> list[Table]:
     """The tables of a named data set, or of the user's files.
 
@@ -149,6 +145,7 @@ def tables(
         data_dir: Where a benchmark data set is prepared. None: TFDS's own folder.
         scratch: Folder for a copy of a benchmark table as a file.
         missing: What stands for a missing value in the user's files.
+        pandas_options: Of `pandas.read_csv`, for the user's files.
 
     Raises:
         UsageError: Unknown data set, options that exclude each other, a file that is missing or empty.
@@ -158,7 +155,7 @@ def tables(
         if dataset is not None or source is not None:
             given = f"--source {source}" if dataset is None else f"--dataset {dataset}"
             raise UsageError(f"--csv names the user's own files and goes without {given}")
-        return [Table(Path(path), missing) for path in csv]
+        return [Table(Path(path), missing, **pandas_options) for path in csv]
     dataset = DEFAULT_DATASET if dataset is None else dataset
     if dataset not in DATASETS:
         raise UsageError(f"--dataset must be one of {', '.join(DATASETS)}, not {dataset!r}")
@@ -180,19 +177,6 @@ def _benchmark(dataset: str, source: Path | None, data_dir: Path | None, scratch
 
     builder = builders.prepare(dataset, None if source is None else Path(source), data_dir)
     path = scratch / f"{dataset}.csv"
-    pieces = builders.read(builder)
-    first = next(pieces, b"")
     with path.open("wb") as file:
-        if first.startswith((_GZIP, _ZIP)):
-            file.write(_unpacked(b"".join((first, *pieces))))
-        else:
-            file.writelines(itertools.chain([first], pieces))
+        file.writelines(builders.read(builder))
     return path
-
-
-def _unpacked(packed: bytes) -> bytes:
-    """The content of a gzip file, or of the first file of a zip archive."""
-    if packed.startswith(_GZIP):
-        return gzip.decompress(packed)
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        return archive.read(archive.namelist()[0])

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.api import guess_datetime_format
 
-from rnnapps.errors import RunError, UsageError
+from rnnapps.data import date_formats, time_columns
+from rnnapps.data.date_formats import EXAMPLES, NONE
+from rnnapps.data.table_file import TableFile
+from rnnapps.errors import UsageError
 
 BLOCK_ROWS = 100_000
-_SNIFFED = 64 * 1024  # characters of a file in which the time column is looked for
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Block:
     Attributes:
         first_row: Number of the first one, counted from 1 after the header.
         series: Object array of names; None where there is no such column.
-        times: int64 seconds since 1970; None where there is no such column.
+        times: int64 microseconds since 1970, UTC where there are offsets; None where there is no such column.
+        offsets: int32 seconds from UTC, as in `Moments`.
         values: Column to float64 (NaN where missing) or, if categorical, to object (None where missing).
     """
 
@@ -86,42 +87,50 @@ class Block:
     series: np.ndarray | None
     times: np.ndarray | None
     values: dict[str, np.ndarray]
+    offsets: np.ndarray | None = None
 
 
 class Table:
-    """A CSV file (comma, semicolon or tab, with a header) or a Parquet file.
+    """A table whose values are checked as they are read.
 
     Args:
-        path: The file. Parquet is told by its suffix `.parquet`.
-        missing: What stands for a missing value beside an empty field, `NA`, `NaN` and `null`.
-        pandas_options: Further arguments of `pandas.read_csv`.
+        path, missing: As in `TableFile`.
+        pandas_options: Further arguments of `pandas.read_csv`, such as `decimal`.
+
+    Attributes:
+        columns: Names.
+        date_format: Of the columns that say when; None: as their own values say.
 
     Raises:
         UsageError: The file is missing or empty, or its header cannot be read.
     """
 
     def __init__(self, path: Path, missing: Sequence[str] = (), **pandas_options: Any):
-        self.path, self.missing, self._options = path, list(missing), pandas_options
-        self._is_parquet = path.suffix.lower() == ".parquet"
-        if not path.is_file():
-            raise UsageError(f"--csv {path} {'is a folder' if path.is_dir() else 'does not exist'}: wanted a file")
-        if not self._is_parquet and "sep" not in pandas_options:
-            self._options["sep"] = _separator(path)
-        self.columns: list[str] = self._header()
+        self.path, self._file = path, TableFile(path, missing, pandas_options)
+        self.columns = self._file.columns
+        self.date_format: str | None = None
+        self._decimal, self._thousands = pandas_options.get("decimal", "."), pandas_options.get("thousands")
 
-    def time_columns(self) -> tuple[str, ...]:
-        """The first column of dates, most of which can be read; nothing where there is none."""
-        head = next(self._frames(self.columns, 100), pd.DataFrame())
-        for name in self.columns:
-            values = head[name].dropna()
-            if len(values) and not pd.api.types.is_numeric_dtype(values) and _parse(values).notna().mean() > 0.5:
-                return (name,)
-        return ()
+    def head(self, rows: int = 100) -> pd.DataFrame:
+        """The first rows, as text but for Parquet's own dates."""
+        return next(self._file.frames(self.columns, rows, texts=self.columns), pd.DataFrame(columns=self.columns))
+
+    def time_columns(self, taken: Collection[str] = ()) -> tuple[str, ...]:
+        """The columns that together say when, as `time_columns.find` finds them; nothing where there are none."""
+        return time_columns.find(self.head(), taken)[0]
 
     def numeric_columns(self) -> list[str]:
         """The columns whose first values are numbers."""
-        head = next(self._frames(self.columns, 100), pd.DataFrame(columns=self.columns))
+        head = next(self._file.frames(self.columns, 100), pd.DataFrame(columns=self.columns))
         return [name for name in self.columns if pd.api.types.is_numeric_dtype(head[name])]
+
+    def time_texts(self, names: tuple[str, ...], rows: int = BLOCK_ROWS) -> Iterator[pd.Series]:
+        """What rows say of their time, as `time_columns.texts` gives it, where it is text."""
+        if time_columns.are_parts(names) or not set(names) <= set(self.columns):
+            return
+        for frame in self._file.frames(names, rows, texts=names):
+            if not any(pd.api.types.is_datetime64_any_dtype(frame[name]) for name in names):
+                yield time_columns.texts(frame, names)
 
     def blocks(self, columns: Columns, rows: int = BLOCK_ROWS) -> Iterator[Block]:
         """Yields the rows in order.
@@ -129,23 +138,39 @@ class Table:
         Raises:
             UsageError: A column is missing, or a value is not what its column wants, by row and column.
         """
-        for name in columns.all:
-            if name not in self.columns:
-                raise UsageError(f"{self.path} has no column {name!r}: wanted one of {', '.join(self.columns)}")
+        absent = self._absent(columns)
+        if columns.time and self.date_format is None:
+            self.date_format = date_formats.decide(self.time_texts(columns.time), " ".join(columns.time))
+        texts = [*columns.time, *([columns.series] if columns.series else [])]
+        if time_columns.are_parts(columns.time):
+            texts = texts[len(columns.time) :]
+        there = [name for name in columns.all if name not in absent]
         first, yielded = 1, False
-        for frame in self._frames(columns.all, rows, columns.categorical):
+        for frame in self._file.frames(there, rows, columns.categorical, texts):
             yielded = yielded or len(frame) > 0
+            for name in absent:
+                frame[name] = None if name in columns.categorical else np.nan
             yield self._block(frame, columns, first)
             first += len(frame)
         if not yielded:
             raise UsageError(f"{self.path} has a header and no rows: wanted at least one")
+
+    def _absent(self, columns: Columns) -> list[str]:
+        """The columns that this table need not have: one that says what is known of the future says nothing else."""
+        known = {*columns.time, *([columns.series] if columns.series else []), *columns.future}
+        is_future = bool(columns.future) and not set(columns.targets) & set(self.columns)
+        absent = [name for name in columns.all if name not in self.columns]
+        for name in absent:
+            if not is_future or name in known:
+                raise UsageError(f"{self.path} has no column {name!r}: wanted one of {', '.join(self.columns)}")
+        return absent
 
     def _block(self, frame: pd.DataFrame, columns: Columns, first: int) -> Block:
         series = None
         if columns.series is not None:
             self._refuse_first(frame[columns.series].isna(), frame[columns.series], first, "the name of a series")
             series = frame[columns.series].astype(str).to_numpy(object)
-        times = self._times(frame, columns.time, first) if columns.time else None
+        moments = self._times(frame, columns.time, first) if columns.time else None
         further = {*columns.past, *columns.future, *columns.static}
         values = {
             name: self._numbers(frame[name], first, "a number, or --categorical" if name in further else "a number")
@@ -153,34 +178,34 @@ class Table:
         }
         for name in columns.categorical:
             values[name] = frame[name].astype(object).where(frame[name].notna(), None).to_numpy()
-        return Block(first, series, times, values)
+        if moments is None:
+            return Block(first, series, None, values)
+        return Block(first, series, moments.times, values, moments.offsets)
 
     def _numbers(self, column: pd.Series, first: int, wanted: str) -> np.ndarray:
-        if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
-            numbers = pd.to_numeric(column, errors="coerce")
-            self._refuse_first(numbers.isna() & column.notna(), column, first, wanted)
+        if not pd.api.types.is_numeric_dtype(column):
+            texts = column.astype("string").str.strip().replace({"True": "1", "False": "0"})
+            if self._thousands:
+                texts = texts.str.replace(self._thousands, "", regex=False)
+            if self._decimal != ".":
+                texts = texts.str.replace(".", "?", regex=False).str.replace(self._decimal, ".", regex=False)
+            numbers = pd.to_numeric(texts, errors="coerce")
+            bad = (numbers.isna() & column.notna()).to_numpy(bool)
+            hint = _hint(str(column.iloc[int(bad.argmax())])) if bad.any() else ""
+            self._refuse_first(pd.Series(bad), column, first, wanted + hint)
             column = numbers
         numbers = column.to_numpy(np.float64, na_value=np.nan)
         self._refuse_first(pd.Series(np.isinf(numbers)), column, first, "a finite number")
         return numbers
 
-    def _times(self, frame: pd.DataFrame, names: tuple[str, ...], first: int) -> np.ndarray:
-        if len(names) > 1:
-            written = frame[list(names)].agg(lambda row: " ".join(map(str, row)), axis=1)
-            parts = frame[list(names)].rename(columns=str.lower)
-            try:
-                stamps = pd.to_datetime(parts, errors="coerce")
-            except (ValueError, TypeError) as error:
-                wanted = "columns named year, month, day (and hour, minute, second)"
-                raise UsageError(f"--time {' '.join(names)}: wanted one column of dates, or {wanted}") from error
-        else:
-            written = frame[names[0]]
-            stamps = _parse(written)
-        written = written.rename(" ".join(names))
-        self._refuse_first(stamps.isna(), written, first, "a date or time, as in 2024-01-31 18:00")
-        if stamps.dt.tz is not None:
-            stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
-        return stamps.to_numpy("datetime64[s]").astype(np.int64)
+    def _times(self, frame: pd.DataFrame, names: tuple[str, ...], first: int) -> date_formats.Moments:
+        found, written = time_columns.read(frame, names, self.date_format)
+        bad = pd.Series(found.times == NONE)
+        self._refuse_first(bad, written, first, f"a date or time, as in {EXAMPLES}, or --date-format")
+        if found.offsets is not None:
+            naive = pd.Series(found.offsets == date_formats.NAIVE)
+            self._refuse_first(naive, written, first, "an offset from UTC, as other rows have")
+        return found
 
     def _refuse_first(self, bad: pd.Series, column: pd.Series, first: int, wanted: str) -> None:
         """Raises with the first row that is bad."""
@@ -191,70 +216,14 @@ class Table:
             shown = "nothing" if pd.isna(value) else repr(str(value))
             raise UsageError(f"{self.path}, row {first + at}: {column.name!r} holds {shown}, wanted {wanted}")
 
-    def _frames(self, columns: Sequence[str], rows: int, names: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
-        if self._is_parquet:
-            with _parquet(self.path) as file:
-                for batch in file.iter_batches(rows, columns=list(dict.fromkeys(columns))):
-                    yield batch.to_pandas()
-            return
-        try:
-            reader = pd.read_csv(
-                self.path, usecols=list(dict.fromkeys(columns)), chunksize=rows, dtype=dict.fromkeys(names, "string"),
-                na_values=self.missing, skipinitialspace=True, low_memory=False, **self._options,
-            )  # fmt: skip
-            with reader:
-                yield from reader
-        except pd.errors.ParserError as error:
-            reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-            raise UsageError(f"{self.path} is no table ({reason})") from None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{self.path} is not UTF-8 text at byte {error.start}") from None
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be read ({error.strerror})") from None
 
-    def _header(self) -> list[str]:
-        if self._is_parquet:
-            with _parquet(self.path) as file:
-                return list(file.schema_arrow.names)
-        try:
-            names = pd.read_csv(self.path, skipinitialspace=True, **{**self._options, "nrows": 0}).columns
-        except pd.errors.EmptyDataError:
-            raise UsageError(f"{self.path} is empty: wanted a header and rows") from None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{self.path} is not UTF-8 text at byte {error.start}") from None
-        return [str(name) for name in names]
-
-
-def _parse(column: pd.Series) -> pd.Series:
-    """Dates and times, NaT where there is none. All have the form of the first one, or are ISO 8601."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return column
-    first = next((str(value) for value in column if not pd.isna(value)), "")
-    form = "ISO8601" if len(first) >= 7 and first[:4].isdecimal() else guess_datetime_format(first)
-    if form is None:
-        return pd.Series(pd.NaT, column.index)
-    return pd.to_datetime(column.astype("string"), errors="coerce", format=form)
-
-
-def _separator(path: Path) -> str:
-    """Of comma, semicolon and tab the one that stands most often in the header."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline(_SNIFFED)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text at byte {error.start}") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
-    counts = {separator: len(next(csv.reader([header], delimiter=separator), [])) for separator in ",;\t"}
-    return max(counts, key=lambda separator: counts[separator])
-
-
-def _parquet(path: Path) -> Any:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise RunError(f"{path} is Parquet, which pyarrow reads: pip install 'rnnapps[parquet]'")
-    from pyarrow import lib, parquet
-
-    try:
-        return parquet.ParquetFile(path)
-    except (lib.ArrowException, OSError) as error:
-        raise UsageError(f"{path} is no Parquet file ({error})") from None
+def _hint(value: str) -> str:
+    """How a value may be read that is no number as it is."""
+    shapes = (
+        (r"[+-]?\d+,\d+", "--decimal ,"),
+        (r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", "--thousands ,"),
+        (r"[+-]?\d{1,3}(\.\d{3})+,\d+|[+-]?\d{1,3}(\.\d{3}){2,}", "--decimal , --thousands ."),
+        (r"[+-]?\d{1,3}( \d{3})+(,\d+)?", "--decimal , --thousands ' '"),
+    )
+    options = [option for shape, option in shapes if re.fullmatch(shape, value.strip())]
+    return f", which it is with {' or with '.join(options)}" if options else ""

@@ -8,16 +8,18 @@ import numpy as np
 
 from rnnapps import config as configs
 from rnnapps import runtime
-from rnnapps.data import gather
+from rnnapps.data import gather, time_columns
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.series_sources import DATASETS, DEFAULT_DATASET, Dataset, tables
 from rnnapps.data.table import Columns, Table
+from rnnapps.data.time_form import TimeForm
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.config import Config
+from rnnapps.forecasting.sizes import sizes_of
 from rnnapps.layers.windows import CYCLES
 from rnnapps.models.forecaster import Shape, forecaster
 from rnnapps.ops.heads import head
-from rnnapps.training.series_baselines import season
+from rnnapps.training.series_baselines import seasons
 
 DATA = "panel"
 
@@ -41,7 +43,7 @@ def resolved(config: Config) -> Config:
     if known is not None and not config.target:
         label = label or known.columns.label
     past = config.past or (known.columns.past if known is not None else ())
-    read = (config.history, config.horizon) if label is None else (config.history,)
+    read = sizes_of(config) if label is None else sizes_of(config)[:1]
     alone = label is not None or not (past or config.layers > 1)  # what a forecast by segments wants
     fits = alone and not any(steps % config.segment for steps in read)
     fractions = [value if value is not None else default for value, default in zip(given, usual, strict=True)]
@@ -55,22 +57,36 @@ def resolved(config: Config) -> Config:
     )
 
 
-def prepare(config: Config, scratch: Path, may_lack_label: bool = False) -> Panel:
-    """The series of a config as a panel in a new folder under `scratch`."""
+def prepare(config: Config, scratch: Path, may_lack_label: bool = False, learnt: TimeForm | None = None) -> Panel:
+    """The series of a config as a panel in a new folder under `scratch`.
+
+    Args:
+        config: The options.
+        scratch: The folder.
+        may_lack_label: As in `columns`.
+        learnt: How the tables that a model learnt write times; None: nothing is learnt yet.
+    """
     found = tables(
         config.dataset, config.source, config.csv, scratch / "data" if config.source else config.data_dir, scratch,
-        config.missing,
+        config.missing, decimal=config.decimal, thousands=config.thousands,
     )  # fmt: skip
     known, folder = dataset(config), scratch / DATA
     folder.mkdir()
-    frequency = config.frequency or (known.frequency if known else None)
     assert config.validation_fraction is not None and config.test_fraction is not None
-    roles = columns(config, known, found[0], may_lack_label)
+    learnt, notes = learnt or TimeForm(), list[str]()
+    roles = columns(config, known, found[0], may_lack_label, learnt.columns, notes)
+    reading = gather.Reading(
+        frequency=config.frequency or (known.frequency if known else None),
+        date_format=config.date_format, learnt=learnt, resample=config.resample, aggregate=config.aggregate,
+    )  # fmt: skip
     fractions = config.validation_fraction, config.test_fraction
-    return gather.prepare(found, roles, folder, frequency, *fractions, seed=config.seed)
+    return gather.prepare(found, roles, folder, None, *fractions, seed=config.seed, reading=reading, notes=notes)
 
 
-def columns(config: Config, known: Dataset | None, table: Table, may_lack_label: bool = False) -> Columns:
+def columns(
+    config: Config, known: Dataset | None, table: Table, may_lack_label: bool = False, time: tuple[str, ...] = (),
+    notes: list[str] | None = None,
+) -> Columns:  # fmt: skip
     """The options' columns; where an option says nothing, those of the data set, and with a label all numbers.
 
     Args:
@@ -78,6 +94,8 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
         known: The data set.
         table: The first one.
         may_lack_label: Whether a table without the label is not amiss, since it is only to be answered.
+        time: The columns that said when in the tables that were learnt.
+        notes: Where to say what is amiss with the columns of times.
     """
     roles = ("time", "series", "past", "future", "static", "categorical")
     given: dict[str, Any] = {name: getattr(config, name) for name in roles}
@@ -86,7 +104,12 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
         usual = roles if config.label == known.columns.label else ("time", "series")
         given |= {name: given[name] or getattr(known.columns, name) for name in usual}
     elif not given["time"] and config.frequency != "rows":
-        given["time"] = table.time_columns()
+        given["time"] = time if set(time) <= set(table.columns) else ()
+        if not given["time"]:
+            named = (config.label, config.series, *config.target, *config.past, *config.future, *config.static)
+            given["time"], note = time_columns.find(table.head(), [name for name in named if name])
+            if note and notes is not None:
+                notes.append(note)
     label = config.label
     if label is None:
         return Columns(config.target or (known.columns.targets if known else ()), **given)
@@ -100,11 +123,14 @@ def columns(config: Config, known: Dataset | None, table: Table, may_lack_label:
     return Columns(targets, **given)
 
 
-def season_of(config: Config, panel: Panel) -> int:
-    """Steps of a season: as the config says, or the data set, or the time grid; 1 where there is none."""
+def seasons_of(config: Config, panel: Panel) -> tuple[int, ...]:
+    """Steps of each season, the shortest first: as the config says, or the data set, or the time grid."""
     known = dataset(config)
     told = config.season or (known.season if known is not None else None)
-    return told or season(panel.grid.seconds, panel.grid.period or panel.grid.frequency)
+    if told:
+        return (told,)
+    steps = max(one.train_end for one in panel.series)
+    return seasons(panel.grid.seconds, panel.grid.period or panel.grid.frequency, steps)
 
 
 def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model:
@@ -115,7 +141,7 @@ def network(config: Config, panel: Panel, dtype: str = "float32") -> keras.Model
         return tuple(len((layout.categories or {}).get(name, ())) for name in names)
 
     shape = Shape(
-        config.history, config.horizon, len(layout.targets), sizes(layout.past), sizes(layout.future),
+        *sizes_of(config), len(layout.targets), sizes(layout.past), sizes(layout.future),
         sizes(layout.static), len(panel.series), _cycles(panel) if config.calendar else (),
     )  # fmt: skip
     options = ("kind", "cell", "units", "layers", "segment", "dropout", "normalize", "seed")

@@ -48,4 +48,4 @@ def draw(
 
 
 def _axis(times: np.ndarray, with_times: bool) -> np.ndarray:
-    return times.astype("datetime64[s]") if with_times else times
+    return times.astype("datetime64[us]") if with_times else times

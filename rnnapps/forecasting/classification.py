@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from rnnapps.data.labels import LabelIndex, check_classes, labelled_windows, last_windows, scales
-from rnnapps.data.panel import Layout, Panel, has_times
+from rnnapps.data.panel import Layout, Panel
 from rnnapps.errors import UsageError
 from rnnapps.forecasting.build import learnt
 from rnnapps.forecasting.config import Config, Evaluate
+from rnnapps.forecasting.sizes import sizes_of
 from rnnapps.models.sequence_classifier import sequence_classifier
 from rnnapps.models.series_parts import Shape
 from rnnapps.serving.class_endpoints import ClassEndpoints
@@ -36,15 +37,16 @@ class Classification:
     def __init__(self, config: Config, panel: Panel):
         check_classes(panel)
         self.config, self.panel = config, panel
+        self._history, _ = sizes_of(config)
         self.metric: Metric = Nats(counted="window", label="nats per window")
         self.classes = (panel.layout.categories or {})[panel.layout.targets[0]]
 
     def count(self, part: str) -> int:
-        return len(LabelIndex(self.panel, part, self.config.history, self._every(part)))
+        return len(LabelIndex(self.panel, part, self._history, self._every(part)))
 
     def windows(self, part: str, batch_size: int, **order: Any) -> Any:
         order = {"every": self._every(part), **order}
-        return labelled_windows(self.panel, part, self.config.history, batch_size, **order)
+        return labelled_windows(self.panel, part, self._history, batch_size, **order)
 
     def _every(self, part: str) -> int:
         return self.config.stride if part == "train" else 1
@@ -57,7 +59,7 @@ class Classification:
         }
         segment = config.segment if config.kind == "segment" else 1
         found = {name: getattr(config, name) for name in ("cell", "units", "layers", "dropout", "linear", "seed")}
-        shape = Shape(config.history, horizon=0, targets=0, past=sizes["past"], static=sizes["static"])
+        shape = Shape(self._history, horizon=0, targets=0, past=sizes["past"], static=sizes["static"])
         network = sequence_classifier(shape, len(self.classes), segment=segment, dtype=dtype, **found)
         for kind, (center, scale) in scales(self.panel).items():
             places = [j for j, size in enumerate(sizes[kind]) if not size]
@@ -71,15 +73,15 @@ class Classification:
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         return cross_entropy(network, inputs, targets, training)
 
-    def complete(self, run: Run, model: keras.Model) -> None:
-        pass  # the model is complete
+    def complete(self, run: Run, model: keras.Model) -> list[str]:
+        return []  # the model is complete
 
     def judged(self, run: Run, model: keras.Model) -> tuple[dict[str, Any], str]:
         found = self._compare(model, "test", max(1, self.count("test") // _JUDGED_WINDOWS))
         return found[OURS].figures(), verdict(found)
 
     def _compare(self, model: keras.Model, part: str, every: int = 1) -> dict[str, ClassScores]:
-        return compare(classifier(model), self.panel, part, self.config.history, every, self.config.stride)
+        return compare(classifier(model), self.panel, part, self._history, every, self.config.stride)
 
     def evaluate(self, run: Run, options: Evaluate) -> dict[str, Any]:
         for name in ("by_step", "by_target"):
@@ -117,10 +119,10 @@ def class_table(
         ask: `serving_default` of a classifier.
     """
     inputs, last = last_windows(panel, learnt, history)
-    found, times = ask(inputs), panel.times[last]
+    found = ask(inputs)
     table = pd.DataFrame({"series": [one.name for one in panel.series]})
-    stamps = times.astype("datetime64[s]")
-    table["time"] = [str(stamp).replace("T", " ") for stamp in stamps] if has_times(panel) else times
+    steps = [np.array([row - one.start]) for row, one in zip(last.tolist(), panel.series, strict=True)]
+    table["time"] = [panel.written(panel.stamps(i, step))[0] for i, step in enumerate(steps)]
     table["class"] = [name.decode() for name in found["class"]]
     for name, column in zip((learnt.categories or {})[learnt.targets[0]], found["probabilities"].T, strict=True):
         table[f"p_{name}"] = column

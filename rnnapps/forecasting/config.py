@@ -59,7 +59,11 @@ class Config:
     rows of the --past columns (default: all numbers) ends with. Best with --preset classes; what concerns the horizon,
     the head and the calendar then says nothing. Default: that of the data set."""
     time: tuple[str, ...] = ()
-    """Column of dates and times, or columns named year, month, day, hour. Default: the first column of dates."""
+    """Column of dates and times; a column of dates and one of times of the day; or columns named year, month, day,
+    hour. Default: the first column of dates."""
+    date_format: str | None = None
+    """How dates are written, such as %d/%m/%Y; ISO8601; s, ms, us or ns for counts since 1970; excel for days of a
+    spreadsheet. Default: as the whole column says."""
     series: str | None = None
     """Column that names the series of a row. Default: all rows are one series."""
     past: tuple[str, ...] = ()
@@ -72,21 +76,30 @@ class Config:
     """Those of the further columns that hold names, and no numbers."""
     missing: tuple[str, ...] = ()
     """What stands for a missing value, beside an empty field, NA, NaN and null; such as -9999."""
+    decimal: Literal[".", ","] = "."
+    """What stands before the decimals of a number."""
+    thousands: str | None = None
+    """What stands between the thousands of a number, such as a comma. Default: nothing."""
     frequency: str | None = None
-    """Time between rows: 10min, h, D, W, B, MS, QS, YS, or rows for rows without a regular time. Default: as the times
-    say."""
+    """Time between rows, by pandas' names: 100ms, 10min, h, D, W, B, MS, ME, QE-JAN, YS; or rows, for rows without a
+    regular time. Default: as the times say."""
+    resample: str | None = None
+    """Make one row of all rows of a step of this length, such as 10min: for times that are not regular."""
+    aggregate: Literal["mean", "sum", "last"] = "mean"
+    """What becomes of the numbers of such rows; names keep the last."""
     season: int | None = None
-    """Steps of a season, of the seasonal forecast to beat. Default: a day of hours, a week of days, a
-    year of months."""
+    """Steps of a season, of the seasonal forecast to beat. Default: a day and a week of hours, a week and a year of
+    days, a year of weeks, months or quarters, of those that the training part holds twice."""
     validation_fraction: float | None = None
-    """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual."""
+    """Part of each series, before the test part, that training watches and never learns. Default: 0.1, or as usual;
+    up to 0.2 of short series."""
     test_fraction: float | None = None
     """Part at the end of each series that training never sees. Default: 0.2, or as usual."""
 
-    history: int = 96
-    """Steps that a forecast looks back."""
-    horizon: int = 24
-    """Steps that are forecast."""
+    history: int | None = None
+    """Steps that a forecast looks back. Default: 96, or fewer where the series are short."""
+    horizon: int | None = None
+    """Steps that are forecast. Default: 24, or fewer where the series are short."""
     stride: int = 1
     """Steps between two windows of the training part; more than 1 makes an epoch of long series shorter."""
     kind: Literal["auto", "segment", "direct", "attention", "autoregressive"] = "auto"
@@ -182,6 +195,16 @@ class Config:
         for name in ("average", "smoothing"):
             check_range(self, name, 0, 0.9999)
         check_range(self, "seed", 0, _SEED_LIMIT)
+        if self.thousands is not None and (len(self.thousands) != 1 or self.thousands in (self.decimal, "-", "+")):
+            raise UsageError(
+                f"--thousands {self.thousands!r}: wanted one character, other than --decimal {self.decimal}"
+            )
+        if self.date_format is not None:
+            from rnnapps.data import date_formats  # Only now: pandas takes a while to import, and --help is quick.
+
+            date_formats.check(self.date_format)
+        if self.resample == "rows" or (self.resample is not None and self.frequency not in (None, self.resample)):
+            raise UsageError(f"--resample {self.resample} with --frequency {self.frequency}: wanted --resample alone")
         if self.csv and not self.target and self.label is None:
             raise UsageError("--csv without --target: wanted the name of the column to forecast, or --label")
         if self.weight_decay and self.optimizer != "adamw":
@@ -194,8 +217,8 @@ class Config:
             raise UsageError(f"--future {self.future[0]} with --label {self.label}: wanted --past, as no step is ahead")
 
     def _check_forecast(self) -> None:
-        if self.kind == "segment" and (self.history % self.segment or self.horizon % self.segment):
-            sizes = f"--history {self.history} and --horizon {self.horizon}"
+        if self.kind == "segment" and ((self.history or 96) % self.segment or (self.horizon or 24) % self.segment):
+            sizes = f"--history {self.history or 96} and --horizon {self.horizon or 24}"
             raise UsageError(f"--segment {self.segment} with {sizes}: wanted a divisor of both")
         if self.kind == "segment" and self.layers > 1:
             raise UsageError(f"--layers {self.layers} with --kind segment: wanted 1")
@@ -266,7 +289,10 @@ class Predict:
     model: Path | None = None
     """Exported SavedModel that forecasts, instead of a run."""
     csv: tuple[Path, ...] = ()
-    """CSV or Parquet files to go on from, with the columns that the model learnt. Default: the run's own series."""
+    """CSV or Parquet files to go on from, with the columns that the model learnt; of two, one may hold only what is
+    known of the future. Default: the run's own series."""
+    date_format: str | None = None
+    """How their dates are written, as of train. Default: as those that the model learnt, where that fits all rows."""
     samples: int = 0
     """Print so many futures instead of means and quantiles; of a model of the kind autoregressive, which draws them."""
     seed: int = 0

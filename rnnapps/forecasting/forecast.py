@@ -7,14 +7,15 @@ from typing import Any
 import keras
 
 from rnnapps import forecasts
-from rnnapps.data.panel import Panel
+from rnnapps.data.panel import Panel, has_values
 from rnnapps.data.series import WindowIndex, windows
 from rnnapps.errors import UsageError
-from rnnapps.forecasting.build import learnt, network, season_of
+from rnnapps.forecasting.build import learnt, network, seasons_of
 from rnnapps.forecasting.config import Config, Evaluate
+from rnnapps.forecasting.sizes import sizes_of
 from rnnapps.ops.heads import LEVELS, head
 from rnnapps.serving.series_endpoints import SeriesEndpoints
-from rnnapps.training.calibration import calibrate
+from rnnapps.training.calibration import FEWEST, RANKED, calibrate
 from rnnapps.training.metric import Metric
 from rnnapps.training.run import Run
 from rnnapps.training.series_evaluation import OURS, compare, forecaster, start_linear, verdict
@@ -35,10 +36,16 @@ class Forecast:
         self.config, self.panel, self.head = config, panel, head(config.head)
         name = self.head.loss_name
         self.metric = Metric(name, "window", f"{name}, in units of each series' deviation")
-        self._sizes = config.history, config.horizon
+        self._sizes = sizes_of(config)
 
     def count(self, part: str) -> int:
-        return len(WindowIndex(self.panel, part, *self._sizes, self._every(part)))
+        found = len(WindowIndex(self.panel, part, *self._sizes, self._every(part)))
+        if not has_values(self.panel, part):
+            raise UsageError(
+                f"the {part} part has no value of {' or '.join(self.panel.layout.targets)}: wanted some, or another "
+                "--validation-fraction or --test-fraction"
+            )
+        return found
 
     def windows(self, part: str, batch_size: int, **order: Any) -> Any:
         return windows(self.panel, part, *self._sizes, batch_size, **{"every": self._every(part), **order})
@@ -57,11 +64,25 @@ class Forecast:
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         return forecasts.loss(network, self.head, inputs, targets, training)
 
-    def complete(self, run: Run, model: keras.Model) -> None:
-        if self.config.calibrate and self.config.validation_fraction:
-            every = max(1, self.count("validation") // _CALIBRATION_WINDOWS)
-            offsets = calibrate(model, self.head, self.windows("validation", _BATCH, every=every))
-            run.save_array(_CALIBRATION, offsets)
+    def complete(self, run: Run, model: keras.Model) -> list[str]:
+        if not (self.config.calibrate and self.config.validation_fraction):
+            return []
+        count = self.count("validation")
+        every = max(1, count // _CALIBRATION_WINDOWS)
+        offsets = calibrate(model, self.head, self.windows("validation", _BATCH, every=every))
+        if offsets is None:
+            bands = "stay as the network has them" if self.head.is_probabilistic else "are left out"
+            return [
+                f"the validation part has values in fewer than {FEWEST} windows for each target, so bands cannot be "
+                f"calibrated and {bands}: wanted more steps, or a larger --validation-fraction"
+            ]
+        run.save_array(_CALIBRATION, offsets)
+        if count >= RANKED:
+            return []
+        return [
+            f"the validation part has {count} windows, fewer than the {RANKED} that calibration wants for each step: "
+            "bands are made as wide as Student's t says for the errors of all steps together"
+        ]
 
     def judged(self, run: Run, model: keras.Model) -> tuple[dict[str, Any], str]:
         found = self._compare(run, model, "test", max(1, self.count("test") // _JUDGED_WINDOWS))
@@ -72,7 +93,7 @@ class Forecast:
         ours = {OURS: forecaster(model, self.head, offsets)}
         if offsets is not None and self.head.is_probabilistic:
             ours[_UNCALIBRATED] = forecaster(model, self.head)
-        return compare(ours, self.panel, part, *self._sizes, season_of(self.config, self.panel), every)
+        return compare(ours, self.panel, part, *self._sizes, seasons_of(self.config, self.panel), every)
 
     def evaluate(self, run: Run, options: Evaluate) -> dict[str, Any]:
         if not getattr(self.config, f"{options.split}_fraction"):
@@ -89,7 +110,7 @@ class Forecast:
         if options.by_target:
             print("\n" + _table({name: ours.figures(target=name) for name in self.panel.layout.targets}))
         if options.by_step:
-            print("\n" + _table(_by_step(ours, self.config.horizon)))
+            print("\n" + _table(_by_step(ours, self._sizes[1])))
         print(f"\n{learnt(self.config)}, {options.split}: {verdict(found)}")
         if learnt(self.config) == "stocks":
             print("prices of stocks are close to a random walk: no forecast of them is worth money", file=sys.stderr)

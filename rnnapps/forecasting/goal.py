@@ -40,8 +40,8 @@ class Goal(Protocol):
     def loss(self, network: keras.Model, inputs: Any, targets: Any, training: bool = False) -> Any:
         """The mean over the targets that are there."""
 
-    def complete(self, run: Run, model: keras.Model) -> None:
-        """Measures what else a trained model needs, and saves it in the run."""
+    def complete(self, run: Run, model: keras.Model) -> list[str]:
+        """Measures what else a trained model needs, and saves it in the run; sentences of what a person should know."""
 
     def judged(self, run: Run, model: keras.Model) -> tuple[dict[str, Any], str]:
         """Figures of the test part, and a sentence that says whether they are any good."""

@@ -6,13 +6,15 @@ from typing import Any
 import keras
 import pandas as pd
 
+from rnnapps import config as configs
 from rnnapps import runtime
 from rnnapps.data.panel import Panel, has_times
 from rnnapps.data.share import Share
 from rnnapps.forecasting import prediction
-from rnnapps.forecasting.build import DATA, learnt, prepare, resolved
+from rnnapps.forecasting.build import DATA, learnt, prepare, resolved, seasons_of
 from rnnapps.forecasting.config import Config, Evaluate, Export, Predict, Tune
 from rnnapps.forecasting.goal import Goal, goal_of
+from rnnapps.forecasting.sizes import described, fitted, sizes_of
 from rnnapps.serving.export import export_servables
 from rnnapps.training import tuning
 from rnnapps.training.console import Console
@@ -31,8 +33,8 @@ _LOCAL = ("csv",)  # says nothing elsewhere
 # What the series in a run's folder, and the order of their windows, depend on.
 _FIXED = (
     "dataset", "source", "csv", "target", "label", "time", "series", "past", "future", "static", "categorical",
-    "missing", "frequency", "validation_fraction", "test_fraction", "history", "horizon", "stride", "batch_size",
-    "seed",
+    "missing", "date_format", "decimal", "thousands", "frequency", "resample", "aggregate", "validation_fraction",
+    "test_fraction", "history", "horizon", "stride", "batch_size", "seed",
 )  # fmt: skip
 
 
@@ -50,17 +52,18 @@ def train(config: Config) -> keras.Model:
     """
     runtime.check_gpu(config.check_gpu)
     runtime.seed_everything(config.seed)
-    config = resolved(config)
+    asked = config
     run, spread = Run(config.run, DATA), distribution(config.strategy, config.replicas)
     with spread.chief_first():
-        if config.resume:
-            run.check_resumable(config, _FIXED)
+        if asked.resume:
+            run.check_resumable(_as_begun(run, asked), _FIXED)
         elif spread.is_chief:
-            _begin(run, config)
+            _begin(run, asked)
+    config = _as_begun(run, asked)
     goal = goal_of(config, Panel.open(run.data_path))
     console = Console(goal.metric, quiet=not spread.is_chief)
     if not config.resume:
-        for line in _described(config, goal.panel):
+        for line in [*_described(config, goal.panel), *described(asked, config)]:
             console.say(line)
     loop = _loop(run, goal, console, spread)
 
@@ -71,7 +74,8 @@ def train(config: Config) -> keras.Model:
     run.carry_out(loop, config, batches, f"{learnt(config)}, {config.preset}")
     model = run.load_model()
     if spread.is_chief:
-        goal.complete(run, model)
+        for line in goal.complete(run, model):
+            console.say(line)
     run.stop_if_interrupted(loop)
     with spread.chief_first():  # the others stay, as a process that left would be missed
         if spread.is_chief:
@@ -79,9 +83,22 @@ def train(config: Config) -> keras.Model:
     return model
 
 
-def _begin(run: Run, config: Config) -> None:
+def _as_begun(run: Run, asked: Config) -> Config:
+    """The config resolved, with the sizes that the run chose where none is asked for."""
+    before = run.load_config(Config)
+    chosen = [name for name in ("history", "horizon", "validation_fraction") if getattr(asked, name) is None]
+    return resolved(configs.replace(asked, **{name: getattr(before, name) for name in chosen}))
+
+
+def _begin(run: Run, asked: Config) -> None:
+    config = resolved(asked)
     with run.new_folder(config.overwrite) as scratch:
         panel = prepare(config, scratch)
+        fit = fitted(asked, config, panel, max([1, *seasons_of(config, panel)[:1]]))
+        if fit.validation_fraction != config.validation_fraction:
+            (scratch / "again").mkdir()
+            panel = prepare(fit, scratch / "again")
+        config = resolved(fit)
         for part in ("train", "validation", "test"):
             if part == "train" or getattr(config, f"{part}_fraction"):
                 # Asked before an older run is given up: the series may be too short.
@@ -98,7 +115,7 @@ def _described(config: Config, panel: Panel) -> list[str]:
 
 def _left_out(config: Config, panel: Panel) -> list[str]:
     """A sentence for series that are too short to learn from."""
-    wanted = config.history + config.horizon
+    wanted = sum(sizes_of(config))
     short = [one.name for one in panel.series if one.train_end < wanted] if config.label is None else []
     if not short:
         return []
@@ -136,7 +153,10 @@ def _loop(run: Run, goal: Goal, console: Console, spread: Distribution) -> Loop:
             return None
         return loss(goal.windows("validation", _VALIDATION_BATCH, every=every))
 
-    plan = _plan(goal, loss(goal.windows("train", config.batch_size, seed=config.seed).take(1)))
+    # The first batch, or all where it holds no value.
+    learnt_from = goal.windows("train", config.batch_size, seed=config.seed)
+    start = loss(learnt_from.take(1))
+    plan = _plan(goal, (loss(learnt_from) if start is None else start) or 0.0)
 
     def keep() -> None:
         run.save_model(model)
@@ -192,7 +212,7 @@ def export(options: Export) -> Path:
         **run.manifest("forecasting", config, _LOCAL),
         "data": {
             "learnt": learnt(config), "series": len(panel.series), "frequency": panel.grid.frequency,
-            "steps": sum(one.length for one in panel.series),
+            "time_form": panel.time_form.to_dict(), "steps": sum(one.length for one in panel.series),
         },
         "layout": layout.to_dict(),
         **goal.manifest(),

@@ -24,6 +24,8 @@ class Head(Protocol):
         is_probabilistic: Whether there are quantiles.
         is_count: Whether values are whole numbers, 0 or more.
         locations: The places of the raw numbers that say where a value lies, in units of `scale` from `center`.
+        moves_mean: Whether what moves the median moves the mean as far. Not where a mean is learnt alone: its errors
+            have a median other than 0 where the data are skewed.
     """
 
     parameters: int
@@ -31,6 +33,7 @@ class Head(Protocol):
     is_probabilistic: bool
     is_count: bool
     locations: tuple[int, ...]
+    moves_mean: bool
 
     def loss(self, raw, center, scale, unit, target) -> tf.Tensor:
         """The cost of each target, finite also where a target is missing and counts for nothing."""
@@ -56,6 +59,7 @@ class PointHead:
 
     def __init__(self, error: str = "mae"):
         self.loss_name, self._error = error, _ERRORS[error]
+        self.moves_mean = error != "mse"
 
     def loss(self, raw, center, scale, unit, target):
         return self._error((target - self.mean(raw, center, scale)) / unit)
@@ -81,6 +85,7 @@ class QuantileHead:
     loss_name = "pinball"
     is_probabilistic = True
     is_count = False
+    moves_mean = True
 
     def __init__(self, levels: Sequence[float] = LEVELS):
         self.levels, self.parameters = tuple(levels), len(levels)
@@ -120,6 +125,7 @@ class DistributionHead:
 
     loss_name = "nats"
     is_probabilistic = True
+    moves_mean = True
 
     def __init__(self, kind: str = "normal"):
         self._kind = _DISTRIBUTIONS[kind]

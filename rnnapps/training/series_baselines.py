@@ -7,23 +7,27 @@ import numpy as np
 
 Baseline = Callable[[np.ndarray, int], np.ndarray]
 
-# Steps of a season, by the seconds of a step: a day of hours or minutes, a week of days, a year of months.
-_DAY, _WEEK = 86_400, 7 * 86_400
+_DAY, _WEEK, _YEAR = 86_400, 7 * 86_400, 31_556_952  # seconds; of a mean Gregorian year
+_LONGEST = 20_000  # steps of a season that is looked back: of minutes, a week
 
 
-def season(step_seconds: int | None, period: str | None) -> int:
-    """The usual season of a time grid, in steps; 1 where there is none.
+def seasons(step_seconds: int | None, period: str | None, steps: int) -> tuple[int, ...]:
+    """The usual seasons of a time grid in steps, the shortest first, of those that a series holds twice.
+
+    A day and a week of shorter steps, a week and a year of days, a year of weeks, of months and of quarters.
 
     Args:
         step_seconds: Of a step, None where steps differ in length or have no times.
         period: "B", "M", "Q" or "Y" for steps that differ in length.
+        steps: Of the training part.
     """
     if step_seconds is None:
-        return {"B": 5, "M": 12, "Q": 4}.get(period or "", 1)
-    for cycle in (_DAY, _WEEK):
-        if cycle % step_seconds == 0 and cycle > step_seconds:
-            return cycle // step_seconds
-    return 1
+        found = [{"B": 5, "W": 52, "M": 12, "Q": 4}.get(period or "", 1)]
+    else:
+        found = [cycle // step_seconds for cycle in (_DAY, _WEEK) if cycle % step_seconds == 0]
+        if step_seconds >= _DAY:
+            found.append(round(_YEAR / step_seconds))
+    return tuple(season for season in found if 1 < season <= min(steps // 2, _LONGEST))
 
 
 def filled(history: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Forecasts of a part of a panel, beside what they have to beat."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from rnnapps.data.panel import Panel
 from rnnapps.data.series import WindowIndex, windows
+from rnnapps.errors import UsageError
 from rnnapps.forecasts import answers
 from rnnapps.ops.heads import LEVELS, Head
 from rnnapps.training.series_baselines import Linear, drift, least_squares, persistence, seasonal_naive
@@ -27,17 +28,18 @@ def there(targets: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(~tf.math.is_nan(targets), tf.float32))
 
 
-def mean_loss(loss: Callable[..., tf.Tensor], jit_compile: bool = False) -> Callable[[Iterable[Any]], float]:
-    """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value alike."""
+def mean_loss(loss: Callable[..., tf.Tensor], jit_compile: bool = False) -> Callable[[Iterable[Any]], float | None]:
+    """From a loss `(inputs, targets)`, the mean over the values of a batch, to that over batches, each value
+    alike; None where no value is there."""
     compiled = tf.function(loss, autograph=False, jit_compile=jit_compile)
 
-    def mean(batches: Iterable[Any]) -> float:
+    def mean(batches: Iterable[Any]) -> float | None:
         total = count = 0.0
         for inputs, targets in batches:
             values = float(there(targets))
             total += values * float(compiled(inputs, targets))
             count += values
-        return total / max(count, 1.0)
+        return total / count if count else None
 
     return mean
 
@@ -68,7 +70,7 @@ def compare(
     part: str,
     history: int,
     horizon: int,
-    length: int,
+    seasons: Sequence[int] = (),
     every: int = 1,
 ) -> dict[str, Scores]:
     """Scores of forecasters, and of all baselines, over the same windows.
@@ -76,18 +78,21 @@ def compare(
     Args:
         forecasters: By name, `OURS` first: inputs of windows to `mean` and, if there are any, `quantiles`.
         panel, part, history, horizon, every: As in `rnnapps.data.series.windows`.
-        length: Steps of a season; 1 where there is none.
+        seasons: Steps of each, the first of which is that of MASE. One for which a series does not reach back so far
+            from all windows is left out, and no window with it.
     """
     names = panel.layout.targets
-    unit, naive = panel.scale[:, : len(names)], _season_error(panel, length)
+    unit, naive = panel.scale[:, : len(names)], _season_error(panel, seasons[0] if seasons else 1)
+
+    def count(reach: int) -> int:
+        return len(WindowIndex(panel, part, reach, horizon, every))
+
     # The last season may begin before the window does.
-    reach = max(history, length)
-    if len(WindowIndex(panel, part, reach, horizon, every)) < len(WindowIndex(panel, part, history, horizon, every)):
-        reach = history
+    seasons = [length for length in seasons if length > 1 and (length <= history or _fits(count, length, history))]
+    reach = max([history, *seasons])
     linear = Linear().fit(_windows_of_training(panel, history, horizon))
     baselines: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"last value": persistence}
-    if 1 < length <= reach:
-        baselines[f"last season ({length} steps)"] = seasonal_naive(length)
+    baselines |= {f"last season ({length} steps)": seasonal_naive(length) for length in seasons}
     baselines["line through the window"] = drift
     found: dict[str, Scores] = {}
     for inputs, targets in windows(panel, part, reach, horizon, _BATCH, every=every).as_numpy_iterator():
@@ -105,6 +110,14 @@ def compare(
     return found
 
 
+def _fits(count: Callable[[int], int], length: int, history: int) -> bool:
+    """Whether as many windows begin `length` steps into a series as do after `history`."""
+    try:
+        return count(length) == count(history)
+    except UsageError:
+        return False
+
+
 def _shortened(name: str, values: np.ndarray, steps: int) -> np.ndarray:
     """An input without its first steps, if it has any."""
     return values if name in ("static", "series") else values[:, steps:]
@@ -112,6 +125,8 @@ def _shortened(name: str, values: np.ndarray, steps: int) -> np.ndarray:
 
 def verdict(found: dict[str, Scores], figure: str = "mae") -> str:
     """One sentence: whether the network is better than the best baseline, and by how much."""
+    if figure not in found[OURS].figures():
+        return "no value is there to judge by"
     ours = found[OURS].figures()[figure]
     others = {name: scores.figures()[figure] for name, scores in found.items() if not name.startswith(OURS)}
     best = min(others, key=lambda name: others[name])

@@ -94,7 +94,8 @@ class Scores:
         units of the seasonal naive forecast's error in the training part (Hyndman and Koehler, 2006,
         https://doi.org/10.1016/j.ijforecast.2006.03.001); `MAPE`, over the values that are not 0, and
         `sMAPE` in percent; `CRPS` is twice the mean pinball loss of
-        the quantiles, in the series' own unit; `coverage_90` is a share, `width_90` in the series' own unit.
+        the quantiles, in the series' own unit; `coverage_90` is a share, `width_90` in the series' own unit. A
+        figure of which no value is there is left out.
         """
         columns = slice(None) if target is None else slice(self.targets.index(target), self.targets.index(target) + 1)
 
@@ -102,13 +103,17 @@ class Scores:
             return float(sums[steps, columns].sum())
 
         sums = {name: total(values) for name, values in self._sums.items()}
-        count = max(sums["count"], 1.0)
+        count = sums["count"]
+        if not count:
+            return {"values": 0.0}
         found = {
             "mse": sums["scaled_squared"] / count, "mae": sums["scaled_absolute"] / count,
             "MAE": sums["absolute"] / count, "RMSE": (sums["squared"] / count) ** 0.5,
             "MASE": sums["seasonal"] / count, "MAPE": sums["relative"] / max(sums["nonzero"], 1.0),
             "sMAPE": sums["symmetric"] / count,
         }  # fmt: skip
+        if not sums["nonzero"]:
+            del found["MAPE"]
         if self.levels:
             found["CRPS"] = 2 * total(self._pinball.mean(-1)) / count
         for i, (share, _, _) in enumerate(self._pairs):

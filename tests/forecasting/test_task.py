@@ -267,7 +267,10 @@ def test_a_constant_series_is_forecast_as_it_is(tmp_path):
         (["train", "--csv", "x.csv", "--target", "z"], "has no column 'z'"),
         (["train", "--dataset", "moon"], "--dataset must be one of"),
         (["train", "--kind", "segment", "--horizon", "7"], "--segment 12 with --history 96 and --horizon 7: wanted a"),
-        (["train", "--csv", "x.csv", "--target", "y", "--run", "r"], "the train part of the series has 7 steps"),
+        (
+            ["train", "--csv", "x.csv", "--target", "y", "--run", "r", "--history", "96", "--horizon", "24"],
+            "the train part of the series has 7 steps",
+        ),
         (["evaluate", "--run", "r"], "config.json does not exist"),
         (["predict", "--plot", "x.gif"], "--plot x.gif: wanted a name that ends with"),
     ],

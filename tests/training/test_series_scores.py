@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnapps.training.series_baselines import Linear, drift, filled, persistence, season, seasonal_naive
+from rnnapps.training.series_baselines import Linear, drift, filled, persistence, seasonal_naive, seasons
 from rnnapps.training.series_scores import Scores
 
 RNG = np.random.default_rng(0)
@@ -77,7 +77,8 @@ def test_missing_values_do_not_count_in_coverage():
 
 
 def test_intervals_without_their_levels_are_left_out():
-    scores = Scores(1, ["a"], (0.1, 0.5, 0.9))
+    scores, one = Scores(1, ["a"], (0.1, 0.5, 0.9)), np.ones((1, 1))
+    scores.add(one[..., None], one[..., None], one, one, np.ones((1, 1, 1, 3)))
     assert {name for name in scores.figures() if name.startswith("coverage")} == {"coverage_80"}
 
 
@@ -102,12 +103,19 @@ def test_baselines_continue_what_they_assume():
 
 
 @pytest.mark.parametrize(
-    ("step", "period", "steps"),
-    [(3600, None, 24), (600, None, 144), (86_400, None, 7), (None, "B", 5), (None, "M", 12), (None, "Q", 4),
-     (None, "Y", 1), (None, None, 1), (7 * 86_400, None, 1), (5 * 3600, None, 1)],
+    ("step", "period", "found"),
+    [(3600, None, (24, 168)), (600, None, (144, 1008)), (86_400, None, (7, 365)), (None, "B", (5,)), (None, "M", (12,)),
+     (None, "Q", (4,)), (None, "Y", ()), (None, None, ()), (7 * 86_400, None, (52,)), (5 * 3600, None, ()),
+     (60, None, (1440, 10_080)), (1, None, ())],
 )  # fmt: skip
-def test_seasons(step, period, steps):
-    assert season(step, period) == steps
+def test_seasons(step, period, found):
+    """A day of seconds is longer than is looked back."""
+    assert seasons(step, period, 10**6) == found
+
+
+@pytest.mark.parametrize(("steps", "found"), [(335, (24,)), (336, (24, 168)), (47, ()), (48, (24,))])
+def test_a_season_is_held_twice(steps, found):
+    assert seasons(3600, None, steps) == found
 
 
 def test_the_linear_model_finds_a_linear_recurrence():
