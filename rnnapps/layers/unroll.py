@@ -5,6 +5,7 @@ from keras import ops, tree
 
 from rnnapps.cells.cell import GatedCell, register
 from rnnapps.cells.linear import LinearCell
+from rnnapps.cells.overriding import overridden_call
 from rnnapps.layers import parallel
 from rnnapps.layers.masking import masked_outputs
 from rnnapps.ops import execution, recurrence
@@ -110,8 +111,11 @@ class Unroll(keras.layers.RNN):
         """Why a step at a time is what can be run; empty if the engine can."""
         if self.execution == "loop":
             return "asked for"
+        changed = [name for cell in _with_inner(self.cell) if (name := overridden_call(cell))]
         if not isinstance(self.cell, (GatedCell, LinearCell)):
             reason = "the cell is not in three-part form"
+        elif changed:
+            reason = f"{changed[0]} is overridden, and none of the parts that the engine runs in its place"
         elif self.unroll:
             reason = "unroll=True"
         elif isinstance(self.cell, LinearCell):

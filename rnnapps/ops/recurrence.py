@@ -87,10 +87,13 @@ def step(
     recurrent_kernel: tf.Tensor | None = None,
     recurrent_bias: tf.Tensor | None = None,
     weights: Sequence[tf.Tensor] = (),
+    recurrent_mask: tf.Tensor | None = None,
 ) -> list[tf.Tensor]:
     """The states after one step: no loop, no saved arrays. `projected` is `(batch, width)`; the rest as in `scan`."""
     kernels = tuple(t for t in (recurrent_kernel, recurrent_bias) if t is not None)
-    return gates.forward(projected, _recurrent(states[0], _columns(kernels), kernels), states, weights)[0]
+    return gates.forward(projected, _recurrent(states[0], _columns(kernels, recurrent_mask), kernels), states, weights)[
+        0
+    ]
 
 
 class _Loop:
