@@ -7,7 +7,7 @@ from rnnapps.cells.cell import GatedCell, register
 from rnnapps.cells.linear import LinearCell
 from rnnapps.cells.overriding import overridden_call
 from rnnapps.layers import parallel
-from rnnapps.layers.masking import masked_outputs
+from rnnapps.layers.masking import masked_outputs, time_major
 from rnnapps.ops import execution, recurrence
 
 _EXECUTIONS = ("auto", "scan", "xla", "loop")
@@ -33,7 +33,8 @@ class Unroll(keras.layers.RNN):
         sequences: `(batch, time, features)`, or with more axes for a cell that takes them.
         initial_state: List of `(batch, units)`, one per state. Default: zeros, or the last state if `stateful`.
         mask: Bool `(batch, time)`. A False step keeps the states, and repeats the last output (or is zero with
-            `zero_output_for_mask=True`).
+            `zero_output_for_mask=True`). With more axes, such as `(batch, time, 1)` or, before a convolution,
+            `(batch, time, height, width)`, it does so for a part of each state.
         training: Bool. Whether dropout is applied.
 
     Returns:
@@ -157,12 +158,10 @@ class Unroll(keras.layers.RNN):
     def _run(self, kernels, inputs, states, mask, recurrent_mask):
         """The loop over all steps of some rows: the last output, all outputs, the last states; batch first."""
         inputs = [_swap(x) for x in inputs]  # (time, batch, ...)
-        mask = None if mask is None else _swap(ops.cast(mask, "bool"))
+        mask = time_major(mask, 1 + len(states[0].shape))
         if self.go_backwards:
             inputs = [ops.flip(x, 0) for x in inputs]
             mask = None if mask is None else ops.flip(mask, 0)
-        if mask is not None:
-            mask = ops.expand_dims(mask, list(range(2, 1 + len(states[0].shape))))
         cell, (kernel, bias) = self.cell, kernels
         h, states = recurrence.scan(
             cell.loop_gates(), cell.project(*inputs), states, kernel, bias,
