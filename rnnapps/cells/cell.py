@@ -60,10 +60,10 @@ class GatedCell:
             return super().call(inputs, states, training=training)  # type: ignore[misc]
         given = [sequence[:, 0] for sequence in self.loop_inputs(ops.expand_dims(inputs, 1), training)]
         states = [ops.cast(state, self.gate_dtype) for state in _as_list(states)]
-        new = recurrence.step(
-            self.loop_gates(), self.project(*given), states, *self.recurrent_weights(training),
-            weights=self.gate_weights(), recurrent_mask=self.recurrent_mask(states[0], training),
-        )  # fmt: skip
+        kernel, bias = self.recurrent_weights(training)
+        mask = self.recurrent_mask(states[0], training)
+        projected, weights = self.project(*given), self.gate_weights()
+        new = recurrence.step(self.loop_gates(), projected, states, kernel, bias, weights, mask)
         output = ops.cast(self.outputs(new[0], given), self.compute_dtype)
         return output, [ops.cast(state, self.compute_dtype) for state in new]
 
