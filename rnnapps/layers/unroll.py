@@ -162,15 +162,28 @@ class Unroll(keras.layers.RNN):
         if self.go_backwards:
             inputs = [ops.flip(x, 0) for x in inputs]
             mask = None if mask is None else ops.flip(mask, 0)
-        cell, (kernel, bias) = self.cell, kernels
-        h, states = recurrence.scan(
-            cell.loop_gates(), cell.project(*inputs), states, kernel, bias,
-            mask=mask, weights=cell.gate_weights(), recurrent_mask=recurrent_mask,
-        )  # fmt: skip
+        h, states = self._scan(kernels, inputs, states, mask, recurrent_mask)
+        cell = self.cell
         outputs = cell.outputs(h, inputs)
         if mask is not None:
             outputs = masked_outputs(outputs, mask, self.zero_output_for_mask, is_held=outputs is h)
         return outputs[-1], _swap(outputs), states
+
+    def _scan(self, kernels, inputs, states, mask, recurrent_mask):
+        """h of all steps, and the last states: block of time after block, each projected when its turn comes."""
+        cell, (kernel, bias) = self.cell, kernels
+        gates, weights = cell.loop_gates(), cell.gate_weights()
+        steps, rows = inputs[0].shape[:2]
+        width = cell.kernel.shape[-1] if len(inputs[0].shape) == 3 else 0
+        parts = []
+        for *given, keep in execution.cut_time(execution.time_blocks(steps, rows, width), *inputs, mask):
+            given = execution.after(states, given) if parts else given
+            h, states = recurrence.scan(
+                gates, cell.project(*given), states, kernel, bias,
+                mask=keep, weights=weights, recurrent_mask=recurrent_mask,
+            )  # fmt: skip
+            parts.append(h)
+        return ops.concatenate(parts) if len(parts) > 1 else parts[0], states
 
     def _single_step(self, inputs, states, kernels):
         (kernel, bias), cell = kernels, self.cell
