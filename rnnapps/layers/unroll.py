@@ -1,4 +1,5 @@
 import inspect
+from typing import Any
 
 import keras
 from keras import ops, tree
@@ -175,7 +176,7 @@ class Unroll(keras.layers.RNN):
         gates, weights = cell.loop_gates(), cell.gate_weights()
         steps, rows = inputs[0].shape[:2]
         width = cell.kernel.shape[-1] if len(inputs[0].shape) == 3 else 0
-        parts = []
+        parts: list[Any] = []
         for *given, keep in execution.cut_time(execution.time_blocks(steps, rows, width), *inputs, mask):
             given = execution.after(states, given) if parts else given
             h, states = recurrence.scan(
