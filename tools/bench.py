@@ -3,6 +3,7 @@
     generate    one text, token by token, from a text model: our compiled loop, and two loops in PyTorch
     train       a training step of recurrent layers: ours, Keras' and PyTorch's, and the bare matrix products
     infer       a forward pass of the same
+    memory      MiB that a long sequence takes, forward and backward, in processes of their own: ours and Keras'
     fit         `model.fit` with our layers and with Keras'
     translation a training step of a translator: ours and Keras'; a beam search in one function, and driven from Python
     linear      a training step of a cell without a loop over time, beside the LSTM, on long sequences
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench_fit
 import bench_layers
+import bench_memory
 import bench_translation
 import numpy as np
 from contenders import Contender, Result, interleave
@@ -218,12 +220,14 @@ def _add_layers(commands: Any, shared: argparse.ArgumentParser) -> None:
     train = commands.add_parser("train", parents=[shared, sizes], help="milliseconds of a training step of layers")
     infer = commands.add_parser("infer", parents=[shared, sizes], help="milliseconds of a forward pass of layers")
     fit = commands.add_parser("fit", parents=[shared, sizes], help="milliseconds of `fit` of a model of layers")
+    memory = commands.add_parser("memory", parents=[shared, sizes], help="MiB of a layer on a long sequence")
     linear = commands.add_parser("linear", parents=[shared, sizes], help="the same of MinGRU beside the LSTM")
-    for command in (train, infer, fit):
+    for command in (train, infer, fit, memory):
         command.add_argument("--cell", choices=list(bench_layers.GATES), default="lstm", help="(default %(default)s)")
     train.set_defaults(function=partial(bench_layers.layers, train=True))
     infer.set_defaults(function=partial(bench_layers.layers, train=False))
     fit.set_defaults(function=bench_fit.fit)
+    memory.set_defaults(function=bench_memory.memory)
     linear.set_defaults(function=bench_layers.linear)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from rnnapps.ops import projection
+from rnnapps.cells.overriding import overridden_call, overridden_parts
+from rnnapps.ops import projection, recurrence
 from rnnapps.ops.gates import AutomaticGates, Gates
 
 
@@ -15,8 +16,9 @@ class GatedCell:
 
     The cell's own `call` stays the slow twin: a step at a time, with plain automatic differentiation.
     `rnnapps.layers.Unroll` runs the three parts instead, all projections before the loop, and the tests hold the two
-    against each other. In half precision the matrix products run in the compute dtype and the gates in float32, so that
-    the long sums over time keep their small terms.
+    against each other. A subclass that overrides `call` and none of the parts is run by its `call`; one that overrides
+    parts of a cell of Keras has them in its `call` as well. In half precision the matrix products run in the compute
+    dtype and the gates in float32, so that the long sums over time keep their small terms.
 
     A cell provides `kernel`, `recurrent_kernel` (or None: no recurrent projection), `bias` (or None), and the methods
     below. A recurrent kernel with four axes, `(rows, columns, channels, width)`, is a window that is moved over h.
@@ -33,6 +35,12 @@ class GatedCell:
         leaves_dropout: Whether `call` leaves dropout to the layer, which applies `drop_inputs` before its loop.
     """
 
+    parts_of_step = frozenset(
+        {
+            *("gates", "gate_weights", "input_bias", "is_three_part", "loop_gates", "loop_inputs"),
+            *("outputs", "project", "recurrent_bias", "recurrent_mask", "recurrent_weights"),
+        }
+    )
     leaves_dropout = False
 
     # What the Keras cell beside this mixin has.
@@ -45,6 +53,19 @@ class GatedCell:
     get_dropout_mask: Callable
     get_recurrent_dropout_mask: Callable
     gates: Callable
+
+    def call(self, inputs, states, training=False):
+        """One step: that of the Keras cell, unless a subclass has changed parts of it."""
+        if not overridden_parts(self):
+            return super().call(inputs, states, training=training)  # type: ignore[misc]
+        given = [sequence[:, 0] for sequence in self.loop_inputs(ops.expand_dims(inputs, 1), training)]
+        states = [ops.cast(state, self.gate_dtype) for state in _as_list(states)]
+        kernel, bias = self.recurrent_weights(training)
+        mask = self.recurrent_mask(states[0], training)
+        projected, weights = self.project(*given), self.gate_weights()
+        new = recurrence.step(self.loop_gates(), projected, states, kernel, bias, weights, mask)
+        output = ops.cast(self.outputs(new[0], given), self.compute_dtype)
+        return output, [ops.cast(state, self.compute_dtype) for state in new]
 
     @property
     def gate_dtype(self) -> str:
@@ -97,7 +118,8 @@ class GatedCell:
         """
         if not (training and self.recurrent_dropout > 0):
             return None
-        return ops.concatenate(_as_list(self.get_recurrent_dropout_mask(state)), axis=-1)
+        masks = ops.concatenate(_as_list(self.get_recurrent_dropout_mask(state)), axis=-1)
+        return ops.cast(masks, self.gate_dtype)  # the layer has Keras' cells draw them in the compute dtype
 
     def input_bias(self):
         return None if self.bias is None else ops.cast(self.bias, self.gate_dtype)
@@ -233,8 +255,13 @@ class Cell(GatedCell, keras.layers.Layer):
         }
 
 
-def _as_list(masks):
-    return masks if isinstance(masks, list) else [masks]
+def is_gated(cell, training: bool) -> bool:
+    """Whether the engine may run the three parts of a cell in the place of its `call`."""
+    return isinstance(cell, GatedCell) and cell.is_three_part(training) and not overridden_call(cell)
+
+
+def _as_list(one_or_more):
+    return list(one_or_more) if isinstance(one_or_more, (list, tuple)) else [one_or_more]
 
 
 def register(cls):

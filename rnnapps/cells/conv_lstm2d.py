@@ -42,6 +42,8 @@ class ConvLSTM2DCell(LSTMEquations, ConvLSTMCell):
     Reference: Shi et al., 2015, https://arxiv.org/abs/1506.04214
     """
 
+    follows_keras = True
+
     def __init__(self, filters, kernel_size, rank=2, **kwargs):
         if rank != 2:
             raise ValueError(f"rank of {type(self).__name__} must be 2, not {rank!r}")
@@ -51,7 +53,7 @@ class ConvLSTM2DCell(LSTMEquations, ConvLSTMCell):
         super().build(tuple(inputs_shape), states_shape)  # from a file it comes as a list
 
     def is_three_part(self, training):
-        return self.data_format == "channels_last"
+        return self.data_format == "channels_last" and super().is_three_part(training)
 
     def project(self, *inputs):
         kernels = ops.split(ops.cast(self.kernel, self.compute_dtype), len(inputs), axis=-1)

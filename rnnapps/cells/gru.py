@@ -35,6 +35,8 @@ class GRUCell(GatedCell, keras.layers.GRUCell):
     Reference: Cho et al., 2014, https://arxiv.org/abs/1406.1078
     """
 
+    follows_keras = True
+
     def is_three_part(self, training: bool) -> bool:
         return self.reset_after and super().is_three_part(training)
 
@@ -45,7 +47,8 @@ class GRUCell(GatedCell, keras.layers.GRUCell):
         return None if self.bias is None else ops.cast(self.bias[1], self.gate_dtype)
 
     def loop_gates(self):
-        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
+        usual = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
+        if usual and type(self).gates is GRUCell.gates:
             return GRUGates()
         return super().loop_gates()
 

@@ -34,6 +34,7 @@ class LinearCell(keras.layers.Layer):
     Weights: `kernel (features, gate_count * units)`, `bias (biased_gates * units,)`.
     """
 
+    parts_of_step = frozenset({"carried", "coefficients", "output", "products", "project"})
     gate_count = 1
     leaves_dropout = True
     # How many of the gates, from the first, have a bias; None stands for all.

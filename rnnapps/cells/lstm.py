@@ -14,7 +14,8 @@ class LSTMEquations(GatedCell):
     recurrent_activation: Any
 
     def loop_gates(self):
-        if self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid:
+        usual = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
+        if usual and type(self).gates is LSTMEquations.gates:
             return LSTMGates()
         return super().loop_gates()
 
@@ -56,3 +57,5 @@ class LSTMCell(LSTMEquations, keras.layers.LSTMCell):
     Reference: Hochreiter and Schmidhuber, 1997, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et
     al., 2000, https://doi.org/10.1162/089976600300015015
     """
+
+    follows_keras = True

@@ -26,6 +26,8 @@ class SimpleRNNCell(GatedCell, keras.layers.SimpleRNNCell):
     Reference: Elman, 1990, https://doi.org/10.1207/s15516709cog1402_1
     """
 
+    follows_keras = True
+
     def gates(self, projected, recurrent, states, weights=()):
         new = projected + recurrent
         return [new if self.activation is None else self.activation(new)]

@@ -1,6 +1,7 @@
 import keras
 
 from rnnapps.cells.cell import GatedCell, register
+from rnnapps.cells.overriding import overridden_call
 from rnnapps.cells.wrapper import WrapperCell
 
 
@@ -43,9 +44,10 @@ class WeightDropCell(WrapperCell):
     def __init__(self, cell, rate=0.5, seed=None, **kwargs):
         super().__init__(cell, **kwargs)
         if not self.is_three_part(training=True):
+            changed, is_gated_class = overridden_call(cell), isinstance(cell, GatedCell)
             raise ValueError(
                 f"cell of {type(self).__name__} must be a GatedCell in three-part form, not {type(cell).__name__}"
-                + (" with these options" if isinstance(cell, GatedCell) else "")
+                + (f", which has {changed} of its own" if changed else " with these options" if is_gated_class else "")
             )
         if not 0 <= rate < 1:
             raise ValueError(f"rate of {type(self).__name__} must be at least 0 and below 1, not {rate!r}")

@@ -7,8 +7,9 @@ from keras.src.layers.rnn.dropout_rnn_cell import (
     DropoutRNNCell,  # keras.layers.RNN asks for this class, by no public name
 )
 
-from rnnapps.cells.cell import GatedCell
+from rnnapps.cells.cell import GatedCell, is_gated
 from rnnapps.cells.linear import LinearCell
+from rnnapps.cells.overriding import overridden_call
 
 
 class WrapperCell(GatedCell, DropoutRNNCell, keras.layers.Layer):
@@ -80,7 +81,7 @@ class WrapperCell(GatedCell, DropoutRNNCell, keras.layers.Layer):
     # === The parts that the engine runs ===
 
     def is_three_part(self, training):
-        return isinstance(self.cell, GatedCell) and self.cell.is_three_part(training)
+        return is_gated(self.cell, training)
 
     def loop_inputs(self, inputs, training):
         return self.cell.loop_inputs(inputs, training)
@@ -172,6 +173,8 @@ def _as_list(one_or_more):
 
 def _output_after(cell, inputs, states, changed, output, new):
     """The output that belongs to the changed states; that of a cell that does not say how it follows stays as it is."""
+    if overridden_call(cell):
+        return changed[0] if output is new[0] else output
     if isinstance(cell, GatedCell):
         seen = [sequence[:, 0] for sequence in cell.loop_inputs(ops.expand_dims(inputs, 1), training=False)]
         return ops.cast(cell.outputs(changed[0], seen), output.dtype)

@@ -9,5 +9,19 @@ from rnnapps.layers.places import Places
 from rnnapps.layers.simple_rnn import SimpleRNN
 from rnnapps.layers.stacked import Stacked
 from rnnapps.layers.unroll import Unroll
+from rnnapps.layers.windows import Calendar, StepEmbedding, WindowScaler
 
-__all__ = ["GRU", "LSTM", "AttentionDecoder", "Bridge", "ConvLSTM2D", "Places", "SimpleRNN", "Stacked", "Unroll"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "AttentionDecoder",
+    "Bridge",
+    "Calendar",
+    "ConvLSTM2D",
+    "Places",
+    "SimpleRNN",
+    "Stacked",
+    "StepEmbedding",
+    "Unroll",
+    "WindowScaler",
+]

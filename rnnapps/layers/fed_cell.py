@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from rnnapps.cells.cell import GatedCell
+from rnnapps.cells.cell import GatedCell, is_gated
 from rnnapps.ops import projection
 from rnnapps.ops.gates import differentiable
 
@@ -137,8 +137,7 @@ class FedCells:
 def is_three_part(cell, training):
     """Whether a cell has the three-part form, and its output is h."""
     return (
-        isinstance(cell, GatedCell)
-        and cell.is_three_part(training)
+        is_gated(cell, training)
         and cell.recurrent_kernel is not None
         and len(cell.recurrent_kernel.shape) == 2
         and type(cell).outputs is GatedCell.outputs

@@ -1,8 +1,16 @@
-"""What a layer puts out at masked steps."""
+"""Masks, and what a layer puts out at masked steps."""
 
 from keras import ops
 
 from rnnapps.ops.linear_recurrence import linear_recurrence
+
+
+def time_major(mask, rank):
+    """The mask `(batch, time, ...)` as bool `(time, batch, ...)` of this rank, with ones for the axes it has not."""
+    if mask is None:
+        return None
+    mask = ops.swapaxes(ops.cast(mask, "bool"), 0, 1)
+    return ops.expand_dims(mask, list(range(len(mask.shape), rank)))
 
 
 def masked_outputs(outputs, mask, zero, is_held):

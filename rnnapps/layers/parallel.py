@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from rnnapps.layers.masking import hold, masked_outputs
+from rnnapps.layers.masking import hold, masked_outputs, time_major
 from rnnapps.ops.linear_recurrence import linear_recurrence
 
 
@@ -13,7 +13,8 @@ def run(cell, inputs, states, mask=None, go_backwards=False, zero_output_for_mas
         cell: The cell, built.
         inputs: `(batch, time, features)`.
         states: What the cell starts from, `(batch, size)` each.
-        mask: Bool `(batch, time)`, or None. A False step keeps the states, and repeats the last output.
+        mask: Bool `(batch, time)`, or with more axes of the states, or None. A False step keeps the states, and repeats
+            the last output.
         go_backwards: Bool. Whether the last step comes first; the outputs then stand in that order.
         zero_output_for_mask: Bool. Whether the output of a masked step is zero instead.
 
@@ -25,7 +26,7 @@ def run(cell, inputs, states, mask=None, go_backwards=False, zero_output_for_mas
         output, states = cell.call(inputs[:, 0], states)
         return output, ops.expand_dims(output, 1), states
     inputs = ops.transpose(inputs, (1, 0, 2))  # (time, batch, features)
-    mask = None if mask is None else ops.expand_dims(ops.transpose(ops.cast(mask, "bool")), -1)
+    mask = time_major(mask, 3)
     if go_backwards:
         inputs = ops.flip(inputs, 0)
         mask = None if mask is None else ops.flip(mask, 0)

@@ -221,5 +221,6 @@ def _last_unmasked(sequence, mask):
     if mask is None:
         return sequence[:, -1]
     after = ops.argmax(ops.flip(ops.cast(mask, "int32"), 1), axis=1)  # the first of those that are largest
-    last = ops.cast(ops.shape(sequence)[1] - 1, after.dtype) - after
-    return ops.take_along_axis(sequence, ops.reshape(last, (-1, *[1] * (len(sequence.shape) - 1))), axis=1)[:, 0]
+    last = ops.expand_dims(ops.cast(ops.shape(sequence)[1] - 1, after.dtype) - after, 1)
+    last = ops.expand_dims(last, list(range(len(last.shape), len(sequence.shape))))
+    return ops.take_along_axis(sequence, last, axis=1)[:, 0]

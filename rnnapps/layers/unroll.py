@@ -1,12 +1,14 @@
 import inspect
+from typing import Any
 
 import keras
 from keras import ops, tree
 
 from rnnapps.cells.cell import GatedCell, register
 from rnnapps.cells.linear import LinearCell
+from rnnapps.cells.overriding import overridden_call
 from rnnapps.layers import parallel
-from rnnapps.layers.masking import masked_outputs
+from rnnapps.layers.masking import masked_outputs, time_major
 from rnnapps.ops import execution, recurrence
 
 _EXECUTIONS = ("auto", "scan", "xla", "loop")
@@ -32,7 +34,8 @@ class Unroll(keras.layers.RNN):
         sequences: `(batch, time, features)`, or with more axes for a cell that takes them.
         initial_state: List of `(batch, units)`, one per state. Default: zeros, or the last state if `stateful`.
         mask: Bool `(batch, time)`. A False step keeps the states, and repeats the last output (or is zero with
-            `zero_output_for_mask=True`).
+            `zero_output_for_mask=True`). With more axes, such as `(batch, time, 1)` or, before a convolution,
+            `(batch, time, height, width)`, it does so for a part of each state.
         training: Bool. Whether dropout is applied.
 
     Returns:
@@ -110,8 +113,11 @@ class Unroll(keras.layers.RNN):
         """Why a step at a time is what can be run; empty if the engine can."""
         if self.execution == "loop":
             return "asked for"
+        changed = [name for cell in _with_inner(self.cell) if (name := overridden_call(cell))]
         if not isinstance(self.cell, (GatedCell, LinearCell)):
             reason = "the cell is not in three-part form"
+        elif changed:
+            reason = f"{changed[0]} is overridden, and none of the parts that the engine runs in its place"
         elif self.unroll:
             reason = "unroll=True"
         elif isinstance(self.cell, LinearCell):
@@ -153,21 +159,32 @@ class Unroll(keras.layers.RNN):
     def _run(self, kernels, inputs, states, mask, recurrent_mask):
         """The loop over all steps of some rows: the last output, all outputs, the last states; batch first."""
         inputs = [_swap(x) for x in inputs]  # (time, batch, ...)
-        mask = None if mask is None else _swap(ops.cast(mask, "bool"))
+        mask = time_major(mask, 1 + len(states[0].shape))
         if self.go_backwards:
             inputs = [ops.flip(x, 0) for x in inputs]
             mask = None if mask is None else ops.flip(mask, 0)
-        if mask is not None:
-            mask = ops.expand_dims(mask, list(range(2, 1 + len(states[0].shape))))
-        cell, (kernel, bias) = self.cell, kernels
-        h, states = recurrence.scan(
-            cell.loop_gates(), cell.project(*inputs), states, kernel, bias,
-            mask=mask, weights=cell.gate_weights(), recurrent_mask=recurrent_mask,
-        )  # fmt: skip
+        h, states = self._scan(kernels, inputs, states, mask, recurrent_mask)
+        cell = self.cell
         outputs = cell.outputs(h, inputs)
         if mask is not None:
             outputs = masked_outputs(outputs, mask, self.zero_output_for_mask, is_held=outputs is h)
         return outputs[-1], _swap(outputs), states
+
+    def _scan(self, kernels, inputs, states, mask, recurrent_mask):
+        """h of all steps, and the last states: block of time after block, each projected when its turn comes."""
+        cell, (kernel, bias) = self.cell, kernels
+        gates, weights = cell.loop_gates(), cell.gate_weights()
+        steps, rows = inputs[0].shape[:2]
+        width = cell.kernel.shape[-1] if len(inputs[0].shape) == 3 else 0
+        parts: list[Any] = []
+        for *given, keep in execution.cut_time(execution.time_blocks(steps, rows, width), *inputs, mask):
+            given = execution.after(states, given) if parts else given
+            h, states = recurrence.scan(
+                gates, cell.project(*given), states, kernel, bias,
+                mask=keep, weights=weights, recurrent_mask=recurrent_mask,
+            )  # fmt: skip
+            parts.append(h)
+        return ops.concatenate(parts) if len(parts) > 1 else parts[0], states
 
     def _single_step(self, inputs, states, kernels):
         (kernel, bias), cell = kernels, self.cell

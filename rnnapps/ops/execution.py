@@ -4,16 +4,20 @@ import contextlib
 import contextvars
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util  # no public name tells
+from tensorflow.python.eager import record  # no public name tells
+from tensorflow.python.ops import control_flow_util  # nor here
 from tensorflow.python.saved_model import save_context  # nor here
 
 _ROWS_PER_SHARD = 8
 # Where a batch is as large as what comes: Keras' default.
 _USUAL_ROWS = 32
+# Of time: a block holds 16 MiB of projections in float32, and a graph no more of them than this.
+_NUMBERS_OF_A_BLOCK = 4 << 20
+_MOST_BLOCKS = 8
 _is_a_shard = contextvars.ContextVar("is_a_shard", default=False)
 
 
@@ -27,6 +31,14 @@ def is_compiled_by_xla() -> bool:
 def is_being_saved() -> bool:
     """True while `tf.saved_model.save` traces what it writes: the gradient of a function that was traced before."""
     return save_context.in_save_context()
+
+
+def is_recorded() -> bool:
+    """True while a gradient tape of this thread records: what is computed now is likely to get a gradient.
+
+    False does not say that it gets none: a function that was traced without a tape may be called under one.
+    """
+    return bool(record.could_possibly_record())
 
 
 def compiled(function: Callable) -> Callable:
@@ -61,6 +73,38 @@ def row_shards(rows: int | None) -> tuple[int, str]:
         cores = max(1, cores // len(tf.distribute.get_strategy().extended.worker_devices))
     shards = max(1, min(cores, (rows or _USUAL_ROWS) // _ROWS_PER_SHARD))
     return shards, f"{cores} cores, {rows or 'unknown'} rows, at least {_ROWS_PER_SHARD} to a shard"
+
+
+def time_blocks(steps: int | None, rows: int | None, width: int) -> int:
+    """Into how many blocks of time a loop is cut, so that the projections of all steps are not there at once.
+
+    One where a tape records: each block would have a way back of its own, which takes longer to trace than it saves.
+
+    Args:
+        steps: None where it is not known; then there is one block.
+        rows: Of the loop; None where it is not known.
+        width: Numbers of a projection, for a step and a row.
+    """
+    if steps is None or is_compiled_by_xla() or is_recorded():
+        return 1
+    return max(1, min(_MOST_BLOCKS, steps * (rows or _USUAL_ROWS) * width // _NUMBERS_OF_A_BLOCK))
+
+
+def cut_time(blocks: int, *sequences: tf.Tensor | None) -> list[list[Any]]:
+    """The same blocks of sequences `(time, ...)`; None stays None."""
+    if blocks == 1:
+        return [list(sequences)]
+    steps = next(sequence.shape[0] for sequence in sequences if sequence is not None)
+    sizes = [steps * (i + 1) // blocks - steps * i // blocks for i in range(blocks)]
+    # A split and no slices, of which each would have a gradient of the size of the whole.
+    parts = [[None] * blocks if sequence is None else tf.split(sequence, sizes) for sequence in sequences]
+    return [list(block) for block in zip(*parts, strict=True)]
+
+
+def after(earlier: Sequence[tf.Tensor], tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The tensors, which what is computed of them waits to have until the earlier ones are there."""
+    with tf.control_dependencies(list(earlier)):
+        return [tf.identity(tensor) for tensor in tensors]
 
 
 def cut(shards: int, *tensors: Any) -> list[Any]:

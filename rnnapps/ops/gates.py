@@ -19,9 +19,11 @@ class Gates(Protocol):
 
     Attributes:
         shares_gradient: Whether only P_t + R_t counts, so that both have the same gradient and the loop stores one.
+        reads_projected: Whether `backward` reads P_t: where it does not, P needs not be there any more.
     """
 
     shares_gradient: bool
+    reads_projected: bool
 
     def forward(
         self, projected: tf.Tensor, recurrent: tf.Tensor | None, states: Tensors, weights: Tensors
@@ -36,12 +38,18 @@ class Gates(Protocol):
         """
 
     def backward(
-        self, projected: tf.Tensor, kept: Tensors, before: Tensors, after: Tensors, weights: Tensors, d_after: Tensors
+        self,
+        projected: tf.Tensor | None,
+        kept: Tensors,
+        before: Tensors,
+        after: Tensors,
+        weights: Tensors,
+        d_after: Tensors,
     ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor | None], list[tf.Tensor]]:
         """The gradients with respect to P_t, R_t, s_{t-1} and the weights.
 
         Args:
-            projected: P_t.
+            projected: P_t; None where `reads_projected` is False.
             kept: As `forward` returned it.
             before: s_{t-1}.
             after: s_t; where a mask kept the state, s_{t-1}, and then `d_after` is zero.
@@ -61,6 +69,7 @@ class AutomaticGates:
     """
 
     shares_gradient = False
+    reads_projected = True
 
     def __init__(self, function: Callable[..., Tensors]):
         self.function = function
@@ -93,6 +102,7 @@ class ZoneoutGates:
     """
 
     shares_gradient = False
+    reads_projected = True
 
     def __init__(self, gates: Gates, columns: Sequence[int]):
         self.gates, self.columns = gates, columns
@@ -131,6 +141,7 @@ class LSTMGates:
     """
 
     shares_gradient = True
+    reads_projected = False
 
     def forward(self, projected, recurrent, states, weights):
         z = projected + recurrent
@@ -163,6 +174,7 @@ class GRUGates:
     """
 
     shares_gradient = False
+    reads_projected = False
 
     def forward(self, projected, recurrent, states, weights):
         units = states[0].shape[-1]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from rnnapps.ops.execution import is_being_saved, is_compiled_by_xla
+from rnnapps.ops.execution import is_being_saved, is_compiled_by_xla, is_recorded
 from rnnapps.ops.gates import Gates
 from rnnapps.ops.projection import sum_of_rows
 from rnnapps.ops.recurrent_product import kernel_gradient, product, transposed
@@ -56,22 +56,25 @@ def scan(
     """
     kernels = tuple(t for t in (recurrent_kernel, recurrent_bias) if t is not None)
 
+    # A trace without a tape may get a gradient later, from a tape around its function: then it runs again, and keeps.
+    keeps = is_recorded() and not is_being_saved()
+
     @tf.custom_gradient
     def run(projected, kernels, start, weights):
         loop = _Loop(gates, projected, kernels, weights, mask, recurrent_mask)
-        final = loop.forward(start)
+        final = loop.forward(start, keeps)
         all_h = loop.history[0].stack()  # h_0 to h_T
         # XLA hands tensors from one program to the next, no arrays of tensors; inside a program stacking is free.
-        packed = loop.pack() if is_compiled_by_xla() else None
+        packed = loop.pack() if keeps and is_compiled_by_xla() else None
 
         def gradient(d_h, *d_final):
             reverse = loop
             if packed is not None:
                 loop.unpack(packed)
-            elif is_being_saved():
-                # A gradient in a SavedModel can take tensors from the forward function, no arrays: it runs it again.
+            # A gradient in a SavedModel can take tensors from the forward function, no arrays: it runs it again.
+            elif not keeps or is_being_saved():
                 reverse = _Loop(gates, projected, kernels, weights, mask, recurrent_mask)
-                reverse.forward(start)
+                reverse.forward(start, True)
             return reverse.backward(all_h[:-1], d_h, d_final)
 
         return [all_h[1:], *final], gradient
@@ -87,43 +90,48 @@ def step(
     recurrent_kernel: tf.Tensor | None = None,
     recurrent_bias: tf.Tensor | None = None,
     weights: Sequence[tf.Tensor] = (),
+    recurrent_mask: tf.Tensor | None = None,
 ) -> list[tf.Tensor]:
     """The states after one step: no loop, no saved arrays. `projected` is `(batch, width)`; the rest as in `scan`."""
     kernels = tuple(t for t in (recurrent_kernel, recurrent_bias) if t is not None)
-    return gates.forward(projected, _recurrent(states[0], _columns(kernels), kernels), states, weights)[0]
+    return gates.forward(projected, _recurrent(states[0], _columns(kernels, recurrent_mask), kernels), states, weights)[
+        0
+    ]
 
 
 class _Loop:
     """One run over a sequence and back.
 
     Attributes:
-        history: Filled by `forward`, one array per state: s_0 to s_T.
+        history: Filled by `forward`, one array per state: s_0 to s_T. Where nothing is kept, h alone.
         kept: The same, one array per tensor that the gates keep of a step.
     """
 
     def __init__(self, gates, projected, kernels, weights, mask, recurrent_mask):
         self.gates, self.kernels, self.weights = gates, kernels, weights
         self.columns = _columns(kernels, recurrent_mask)
-        self.sequences = [projected] if mask is None else [projected, mask]
+        self.projected, self.masks = projected, [] if mask is None else [mask]
         self.time = length(projected)
         self.history: tuple = ()
         self.kept: tuple = ()
 
-    def forward(self, start):
+    def forward(self, start, keeps):
         """Runs the loop; returns the final states."""
 
         def body(t, rows, states, history, kept):
             new, values = self._step(rows[0], states)
             for keep in rows[1:]:
                 new = [tf.where(keep, n, s) for n, s in zip(new, states, strict=True)]
-            history = tuple(array.write(t + 1, state) for array, state in zip(history, new, strict=True))
-            kept = tuple(array.write(t, value) for array, value in zip(kept, values, strict=True))
+            history = tuple(array.write(t + 1, state) for array, state in zip(history, new, strict=False))
+            if keeps:
+                kept = tuple(array.write(t, value) for array, value in zip(kept, values, strict=True))
             return tuple(new), history, kept
 
-        history = tuple(time_array(state, self.time + 1).write(0, state) for state in start)
-        _, like = self._step(self.sequences[0][0], start)  # for shapes alone: a graph drops it
-        kept = tuple(time_array(value, self.time) for value in like)
-        states, history, kept = over(self.sequences, body, start, history, kept)
+        written = start if keeps else start[:1]
+        history = tuple(time_array(state, self.time + 1).write(0, state) for state in written)
+        _, like = self._step(self.projected[0], start)  # for shapes alone: a graph drops it
+        kept = tuple(time_array(value, self.time) for value in like) if keeps else ()
+        states, history, kept = over([self.projected, *self.masks], body, start, history, kept)
         # `identity` tells TensorFlow that an array is used, though without a gradient nothing reads it.
         self.history, self.kept = (tuple(array.identity() for array in arrays) for arrays in (history, kept))
         return states
@@ -143,6 +151,8 @@ class _Loop:
         """Back-propagation through time; returns the gradients of P, U, u, s_0 and the weights."""
         back = [(mask, transposed(kernel)) for mask, kernel in self.columns]
         two = bool(self.kernels) and not self.gates.shares_gradient  # dP and dR differ
+        # P is the largest of all: where the gates do not read it, it is gone after the way there.
+        known = [*self.masks, *([self.projected] if self.gates.reads_projected else [])]
 
         def body(t, rows, d_states, d_rows, d_recurrents, d_weights):
             upstream, *rows = rows
@@ -152,7 +162,7 @@ class _Loop:
             d_recurrents = d_recurrents.write(t, d_recurrent) if two else d_recurrents
             return d_states, d_rows, d_recurrents, tuple(d + m for d, m in zip(d_weights, more, strict=True))
 
-        like = [sequence[0] for sequence in self.sequences]
+        like = [sequence[0] for sequence in known]
         d_row, d_recurrent, _, _ = self._step_gradient(0, like, d_final, back)  # for shapes alone
         carry = (
             d_final,
@@ -160,19 +170,19 @@ class _Loop:
             time_array(d_recurrent, self.time) if two else (),
             tuple(tf.zeros_like(weight) for weight in self.weights),
         )
-        d_start, d_rows, d_recurrents, d_weights = over([d_h, *self.sequences], body, *carry, backwards=True)
+        d_start, d_rows, d_recurrents, d_weights = over([d_h, *known], body, *carry, backwards=True)
         d_projected = d_rows.stack()
         d_recurrent = d_recurrents.stack() if two else d_projected
         return [d_projected, *self._kernel_gradients(h_before, d_recurrent), *d_start, *d_weights]
 
     def _step_gradient(self, t, rows, d_after, back):
         """The gradients of P_t, R_t, s_{t-1} and the weights."""
-        row, *keeps = rows
+        row = rows[-1] if self.gates.reads_projected else None
         before = [array.read(t) for array in self.history]
         after = [array.read(t + 1) for array in self.history]
         kept = [array.read(t) for array in self.kept]
         d_new, d_skipped = list(d_after), None
-        for keep in keeps:
+        for keep in rows[: len(self.masks)]:
             d_new = [tf.where(keep, d, tf.zeros_like(d)) for d in d_after]
             d_skipped = [tf.where(keep, tf.zeros_like(d), d) for d in d_after]
         d_row, d_recurrent, d_before, d_weights = self.gates.backward(row, kept, before, after, self.weights, d_new)

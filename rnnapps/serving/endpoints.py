@@ -108,4 +108,8 @@ def check_model(model: keras.Model) -> None:
 
 
 def _steps(layer: keras.Layer) -> int | None:
-    return keras.tree.flatten(layer.input)[0].shape[1]
+    try:
+        steps: int | None = keras.tree.flatten(layer.input)[0].shape[1]
+    except AttributeError:  # a part of a subclassed model, which has no graph to ask
+        return None
+    return steps

@@ -10,44 +10,40 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rnnapps.errors import RunError
 from rnnapps.serving.endpoints import Endpoints, Request
 from rnnapps.serving.export import export_servables
+from rnnapps.serving.model_inputs import ModelInputs
 
 
 class ModelEndpoints(Endpoints):
-    """`serving_default` is a model's call: inputs by the names of its `keras.Input`s, outputs by their keys.
+    """`serving_default` is a model's call: inputs by name, as `ModelInputs` says, outputs by their keys.
 
     Args:
-        model: A functional or Sequential model. An output that has no key is named `output_0`, and so on.
-        examples: Two or more requests of one row each, by the names of the inputs; of different lengths where the
-            model takes those.
+        model: A Keras model: functional, Sequential or subclassed. An output that has no key is named `output_0`, and
+            so on.
+        examples: Two or more requests of one row each, by the names of the inputs, or bare arrays where there is one;
+            of different lengths where the model takes those.
         xla: Whether the model is compiled, once for each shape.
 
     Raises:
         RunError: The model cannot be served, or an example does not have its inputs.
     """
 
-    def __init__(self, model: keras.Model, examples: Sequence[Mapping[str, np.ndarray]], xla: bool = False):
+    def __init__(self, model: keras.Model, examples: Sequence[Mapping[str, Any] | np.ndarray], xla: bool = False):
+        inputs = ModelInputs(model, examples)
         super().__init__("model_endpoints", [model], xla)
-        inputs = {tensor.name: tensor for tensor in keras.tree.flatten(model.inputs)}
-        for given in examples:
-            if set(given) != set(inputs):
-                raise RunError(f"an example has {sorted(given)}: wanted {sorted(inputs)}, the inputs of the model")
-        self._examples = list(examples)
-        call = self.compiled(lambda given: model(given, training=False))
+        self._examples = inputs.examples
+        call = self.compiled(inputs.call)
 
         def serving_default(given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            single = len(inputs) == 1 and not isinstance(model.input, dict)
-            found = call(next(iter(given.values())) if single else keras.tree.pack_sequence_as(
-                model.input, [given[tensor.name] for tensor in keras.tree.flatten(model.input)]
-            ))  # fmt: skip
+            found = call(given)
             if isinstance(found, dict):
                 return found
             return {f"output_{i}": value for i, value in enumerate(keras.tree.flatten(found))}
 
-        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name) for name, tensor in inputs.items()}
-        self.functions = {"serving_default": tf.function(serving_default, input_signature=[specs], autograph=False)}
+        self.functions = {
+            "serving_default": tf.function(serving_default, input_signature=[inputs.specs], autograph=False)
+        }
 
     def examples(self) -> list[Request]:
         """Returns the requests that were given."""
@@ -58,7 +54,7 @@ def export_model(
     model: keras.Model,
     output: str | Path,
     name: str,
-    examples: Sequence[Mapping[str, np.ndarray]],
+    examples: Sequence[Mapping[str, Any] | np.ndarray],
     xla: bool = False,
     manifest: Mapping[str, Any] | None = None,
 ) -> list[Path]:
