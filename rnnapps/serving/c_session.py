@@ -54,7 +54,7 @@ class CSession:
 
     Raises:
         TensorFlowError: It does not load.
-        RuntimeError: The system is not Linux, or TensorFlow is not installed.
+        RuntimeError: `load_library` cannot load TensorFlow.
     """
 
     def __init__(
@@ -288,22 +288,32 @@ _KINDS = {
 }  # fmt: skip
 
 
+# How TensorFlow's wheels name the two libraries. Those for Windows have none that exports the C API.
+_LIBRARIES = {
+    "linux": ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2"),
+    "darwin": ("libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"),
+}
+
+
 def load_library() -> ctypes.CDLL:
     """TensorFlow's C library, loaded once.
 
     Raises:
-        RuntimeError: The system is not Linux, or TensorFlow is not installed.
+        RuntimeError: The system has none, or it cannot be loaded, or TensorFlow is not installed.
     """
-    if sys.platform != "linux":
-        raise RuntimeError(f"a SavedModel runs in TensorFlow's C API on linux, not on {sys.platform}")
-    return _library(stand_in_for_tensorflow())
+    if sys.platform not in _LIBRARIES:
+        raise RuntimeError(f"TensorFlow's C API is not to be had on {sys.platform}: wanted Linux or macOS")
+    try:
+        return _library(stand_in_for_tensorflow(), _LIBRARIES[sys.platform])
+    except (OSError, AttributeError) as error:
+        raise RuntimeError(f"TensorFlow's C API cannot be loaded on {sys.platform} ({error})") from error
 
 
 @functools.cache
-def _library(folder: str) -> ctypes.CDLL:
+def _library(folder: str, names: tuple[str, str]) -> ctypes.CDLL:
     # Local to each other: Python's ssl, if it is loaded later, must not find the cryptography that is inside of them.
-    ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", ctypes.RTLD_LOCAL)
-    library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", ctypes.RTLD_LOCAL)
+    ctypes.CDLL(f"{folder}/{names[0]}", ctypes.RTLD_LOCAL)
+    library = ctypes.CDLL(f"{folder}/{names[1]}", ctypes.RTLD_LOCAL)
     for name, kinds in _FUNCTIONS.items():
         function = getattr(library, name)
         function.restype, function.argtypes = _KINDS[kinds[0]], [_KINDS[kind] for kind in kinds[1:]]
