@@ -107,9 +107,8 @@ async def _start_rest(stops: list[Stop], rest: Rest, options: ServerOptions) -> 
 
     async def close() -> None:
         listening.close()
-        rest.stop()
-        server.pre_shutdown()  # connections without a request, which else are waited for as long as for those with one
         await rest.drain(_GRACE)
+        server.pre_shutdown()  # connections without a request, which else are waited for as long as for those with one
         await server.shutdown(_GRACE)
 
     stops.append(close)

@@ -68,12 +68,9 @@ class Rest:
         self._running, self._idle, self._stops, self._cors = 0, asyncio.Event(), False, options.cors
         self._idle.set()
 
-    def stop(self) -> None:
-        """Refuses new requests."""
-        self._stops = True
-
     async def drain(self, seconds: float) -> None:
-        """Waits for the requests that have begun, at most so long."""
+        """Refuses new requests, and waits for those that have begun, at most so long."""
+        self._stops = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
 
