@@ -10,6 +10,8 @@ from rnnapps.data import picture_headers
 from rnnapps.data.picture_headers import Head
 from rnnapps.data.pictures import MAX_PIXELS
 
+_STRIP = 256  # rows that are put over white at once: a whole picture would take several times its size
+
 
 def decoded(files: tf.Tensor, size: int) -> tf.Tensor:
     """Decodes JPEG, PNG, GIF or BMP files, as `pixels` does, and scales each to a square.
@@ -100,13 +102,21 @@ def _small_enough(head: Head) -> tf.Operation:
 
 
 def _over_white(picture: tf.Tensor) -> tf.Tensor:
-    """Red, green and blue of `(height, width, 4)` uint8, rounded as Pillow rounds; in 16 bits, which hold it all."""
-    wide = tf.cast(picture, tf.uint16)
-    alpha = wide[..., 3:]
-    summed = wide[..., :3] * alpha + (255 - alpha) * 255 + 128
+    """Red, green and blue of `(height, width, 4)` uint8, rounded as Pillow rounds."""
+    height = tf.shape(picture)[0]
+    strips = (height + _STRIP - 1) // _STRIP
     eight = tf.constant(8, tf.uint16)
-    shifted = tf.bitwise.right_shift(summed + tf.bitwise.right_shift(summed, eight), eight)
-    return tf.cast(shifted, tf.uint8)
+
+    def strip(i: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        wide = tf.cast(picture[i * _STRIP : (i + 1) * _STRIP], tf.uint16)  # 16 bits hold it all
+        alpha = wide[..., 3:]
+        summed = wide[..., :3] * alpha + (255 - alpha) * 255 + 128
+        shifted = tf.bitwise.right_shift(summed + tf.bitwise.right_shift(summed, eight), eight)
+        return i + 1, done.write(i, tf.cast(shifted, tf.uint8))
+
+    done = tf.TensorArray(tf.uint8, strips, infer_shape=False, element_shape=(None, None, 3))
+    _, done = tf.while_loop(lambda i, _: i < strips, strip, (tf.constant(0), done), parallel_iterations=1)
+    return done.concat()
 
 
 def _upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -88,6 +88,7 @@ PICTURES = {
     "turned png": png_with(chunk(b"eXIf", exif(6, ">"))),
     "alpha": encoded(colors(alpha=True), "PNG"),
     "turned alpha": png_with(chunk(b"eXIf", exif(8, "<")), picture=colors(alpha=True)),
+    "tall alpha": encoded(colors(alpha=True).resize((4, 600)), "PNG"),  # more strips than one
     "grey alpha": encoded(colors(alpha=True).convert("LA"), "PNG"),
     "palette": encoded(colors().quantize(16), "PNG"),
     "clear palette": encoded(colors().quantize(16), "PNG", transparency=bytes(range(0, 256, 17))),
