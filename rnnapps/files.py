@@ -19,7 +19,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(neighbour)
-        with open(neighbour, "rb") as file:
+        with open(neighbour, "r+b") as file:  # Windows puts nothing on the disk for one that only reads
             os.fsync(file.fileno())
         os.replace(neighbour, path)
     except OSError as error:

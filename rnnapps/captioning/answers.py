@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import glob
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -204,13 +205,13 @@ def _show(path: Path, model: CaptionModel, picture: bytes, answer: Answer) -> No
 
 
 def _paths(given: Sequence[Path]) -> list[Path]:
-    """Files, those in folders, and those that patterns match, in order of their names."""
+    """Files, those in folders and in folders there, and those that patterns match, in order of their names."""
     if not given:
         raise UsageError("--image is missing: wanted a picture, a folder of pictures or a pattern")
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(child for child in path.iterdir() if child.is_file() and not child.name.startswith("."))
+            inside = sorted(_inside(path))
         elif path.exists():
             inside = [path]
         else:
@@ -220,6 +221,17 @@ def _paths(given: Sequence[Path]) -> list[Path]:
             raise UsageError(f"--image {path} {what}: wanted a picture, a folder of pictures or a pattern")
         found += inside
     return found
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """The files of a folder, as deep as `train --images` looks; names that begin with a point are overlooked."""
+
+    def fail(error: OSError) -> None:
+        raise UsageError(f"--image {error.filename} cannot be read ({error.strerror})") from error
+
+    for top, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(top, name) for name in files if not name.startswith("."))
 
 
 def _readable(paths: Sequence[Path], alone: bool) -> dict[Path, bytes]:

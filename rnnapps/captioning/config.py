@@ -65,7 +65,8 @@ class Config:
     images: Path | None = None
     """Your own pictures to learn, instead of a data set: a folder. Goes with --captions."""
     captions: Path | None = None
-    """Their captions: lines of a file name, a tab and a caption; JSON as of COCO; or lines as of Flickr8k."""
+    """Their captions: lines of a file name, a tab and a caption; a CSV table with the columns image and caption; JSON
+    as of COCO or of Karpathy's splits; metadata.jsonl; or lines as of Flickr8k."""
     data_dir: Path | None = None
     """Folder that keeps prepared data sets. Default: that of tensorflow-datasets."""
     features_dir: Path | None = None

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rnnapps.data.pair_files import lines
+from rnnapps.data.caption_formats import Findings, as_text, pairs_in
 from rnnapps.errors import UsageError
 
 MAX_PICTURE_BYTES = 256 << 20
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 
-# A name with a suffix, and which of its captions the line holds.
-_TOKEN = re.compile(r"(.+\.\w+)#\d+")
 _OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 
 
@@ -36,45 +32,15 @@ class Captioned(NamedTuple):
     captions: tuple[str, ...]
 
 
-@dataclass
-class Findings:
-    """What was left out.
-
-    Attributes:
-        left_out: From where, what it is ("line", "name" ...) and why, to how many there were and which was the first.
-    """
-
-    left_out: dict[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
-
-    def leave_out(self, place: object, what: str, why: str, first: str) -> None:
-        """Counts one.
-
-        Args:
-            place: The file or folder.
-            what: What it is, in the singular.
-            why: What is amiss with it, to follow `what` in a sentence.
-            first: How to find it, should it be the first.
-        """
-        count, known = self.left_out.get((str(place), what, why), (0, first))
-        self.left_out[str(place), what, why] = count + 1, known
-
-    def notes(self) -> list[str]:
-        """A sentence for each place and reason."""
-        sentences = []
-        for (place, what, why), (count, first) in self.left_out.items():
-            if count == 1:
-                sentences.append(f"{place}: 1 {what} {why} is left out, which is {first}")
-            else:
-                sentences.append(f"{place}: {count:,} {what}s {why} are left out, the first of them is {first}")
-        return sentences
-
-
 def read_captions(path: Path, findings: Findings, option: str = "--captions") -> dict[str, tuple[str, ...]]:
     """What a file of captions says of each picture, in the file's order.
 
     The file is one of these, told by its content, in UTF-8: lines of a name, a tab and a caption, as many for a name
-    as there are captions; the same with `#0`, `#1` ... behind the name, which has a suffix, as Flickr8k has it; or
-    JSON with `images` and `annotations`, as COCO has it. Spaces in a row, and line breaks, become one space.
+    as there are captions; the same with `#0`, `#1` ... behind the name, which has a suffix, as Flickr8k has it; a table
+    whose head names a column of pictures and one of captions, with commas, semicolons or bars, as Kaggle has it; JSON
+    with `images` and `annotations`, as COCO has it; JSON with `images` and their `sentences`, as Karpathy's splits have
+    it, the splits left aside; or an object a line with `file_name` and `text` or `caption`, as `metadata.jsonl` has it.
+    Spaces in a row, and line breaks, become one space.
 
     Args:
         path: The file; lines may be packed by gzip.
@@ -91,86 +57,15 @@ def read_captions(path: Path, findings: Findings, option: str = "--captions") ->
         what = "is a folder" if path.is_dir() else "is empty" if path.is_file() else "does not exist"
         raise UsageError(f"{option} {path} {what}, and a file of captions is wanted")
     found: dict[str, list[str]] = {}
-    for name, caption in _from_json(path, findings) if _is_json(path) else _from_lines(path, findings):
+    for name, caption in pairs_in(path, findings):
         found.setdefault(name, []).append(caption)
     if not found:
         reasons = "".join(f": {count:,} {what}s {why}" for (_, what, why), (count, _) in findings.left_out.items())
-        raise UsageError(f"{option} {path} holds no caption{reasons[:200]}")
-    return {name: tuple(captions) for name, captions in found.items()}
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from error
-    return path.suffix.lower() == ".json" or start == b"{"
-
-
-def _from_lines(path: Path, findings: Findings) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(lines(path), start=1):
-        name, tab, text = line.partition("\t")
-        name, caption = name.strip(), _on_one_line(text.partition("\t")[0])
-        if not line.strip():
-            continue
-        if not (tab and name and caption):
-            why = "without a tab" if not tab else "without a caption" if name else "without a name"
-            findings.leave_out(path, "line", why, f"line {number}")
-            continue
-        token = _TOKEN.fullmatch(name)
-        yield token[1] if token else name, caption
-
-
-def _from_json(path: Path, findings: Findings) -> Iterator[tuple[str, str]]:
-    images, annotations = _coco_lists(path)
-    names: dict[Any, str] = {}
-    for number, image in enumerate(images, start=1):
-        key, name = _of(image, "id"), _text(_of(image, "file_name"))
-        if isinstance(key, int | str) and name:
-            names[key] = name
-        else:
-            findings.leave_out(path, "image", "without an id or a file_name", f"image {number}")
-    for number, annotation in enumerate(annotations, start=1):
-        key, caption = _of(annotation, "image_id"), _on_one_line(_of(annotation, "caption"))
-        if not (isinstance(key, int | str) and key in names):
-            findings.leave_out(path, "annotation", "without an image", f"annotation {number}")
-        elif not caption:
-            findings.leave_out(path, "annotation", "without a caption", f"annotation {number}")
-        else:
-            yield names[key], caption
-
-
-def _coco_lists(path: Path) -> tuple[list[Any], list[Any]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at {error.start:,} cannot be read"
-        ) from error
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no valid JSON ({error})") from error
-    for key in ("images", "annotations"):
-        if not isinstance(_of(content, key), list):
-            raise UsageError(f"{path} has no list {key!r}: wanted JSON as COCO has it, with 'images' and 'annotations'")
-    return content["images"], content["annotations"]
-
-
-def _of(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def _text(value: Any) -> str:
-    """Empty for what is no text, such as half a character, which JSON can escape and no file can hold."""
-    return value if isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value) else ""
-
-
-def _on_one_line(value: Any) -> str:
-    return " ".join(_text(value).split())
+            f"{option} {path} holds no caption{reasons[:200]}; wanted lines of a name, a tab and a caption, a table "
+            "with the columns image and caption, JSON of COCO or of Karpathy's splits, or metadata.jsonl"
+        )
+    return {name: tuple(captions) for name, captions in found.items()}
 
 
 def paired(
@@ -245,7 +140,7 @@ def _listed(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
         for file in sorted(files):
             path = PurePosixPath(Path(top, file).relative_to(folder))
             # Names that begin with a point are other programs' leftovers; half characters can stand in no text.
-            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and _text(str(path)):
+            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and as_text(str(path)):
                 key = _composed(str(path))
                 if pictures.setdefault(key, str(path)) == str(path):
                     stems.setdefault(_composed(str(path.with_suffix(""))), []).append(key)

@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import (
@@ -38,7 +38,8 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
 }
 # Between a JPEG's pixels 255 stands before 0, and before the marks at which a decoder can start anew.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_ORIENTATION = 0x0112
+_ORIENTATION, _SHORT = 0x0112, 3
+_MOST_SEGMENTS = 1024  # before the pixels, and entries of Exif: what comes after is not read
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,7 +81,7 @@ def readable(name: str, content: bytes) -> bytes:
                 width, height = picture.size
                 if width * height <= MAX_PIXELS:
                     picture.load()
-                    return content if _is_plain(picture, content) else _as_png(picture)
+                    return content if _is_plain(picture, content) else _as_png(picture, content)
         except Exception as error:  # Pillow lets out whatever its decoders meet, from struct.error to MemoryError.
             reason = " ".join(str(error).split())[:100] or type(error).__name__
             raise UsageError(f"{name} is damaged or cut short: it cannot be decoded ({reason})") from error
@@ -89,7 +90,7 @@ def readable(name: str, content: bytes) -> bytes:
 
 def _is_plain(picture: ImageFile.ImageFile, content: bytes) -> bool:
     """Whether TensorFlow decodes it to the same pixels as it is."""
-    if picture.mode not in ("RGB", "L") or "transparency" in picture.info or _orientation(picture) in _UPRIGHT:
+    if picture.mode not in ("RGB", "L") or "transparency" in picture.info or _turned(picture, content) in _UPRIGHT:
         return False
     if content.startswith(_JPEG):
         return _is_sound_jpeg(content)
@@ -101,7 +102,56 @@ def _is_plain(picture: ImageFile.ImageFile, content: bytes) -> bool:
     )
 
 
-def _orientation(picture: Image.Image) -> Any:
+def orientation(content: bytes) -> int:
+    """How a JPEG or PNG stands: 1 to 8, as Exif numbers it; 1, which is upright, where its head does not say.
+
+    `picture_tensors.pixels` reads the same in a graph, so that a served model sees what `predict` sees.
+    """
+    exif = _exif_of_png(content) if content.startswith(_PNG) else _exif_of_jpeg(content)
+    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+    if exif[:2] not in (b"II", b"MM"):
+        return 1
+
+    def number(at: int, length: int = 2) -> int:
+        return int.from_bytes(exif[at : at + length].ljust(length, b"\0"), order)
+
+    table = number(4, 4)
+    for entry in range(table + 2, table + 2 + 12 * min(number(table), _MOST_SEGMENTS), 12):
+        if number(entry) == _ORIENTATION:
+            value = number(entry + 8)
+            return value if number(entry + 2) == _SHORT and 1 <= value <= 8 else 1
+    return 1
+
+
+def _exif_of_jpeg(content: bytes) -> bytes:
+    """What follows the mark of Exif in the first segment that has it; everything, as its own lengths say the rest."""
+    place = 2
+    for _ in range(_MOST_SEGMENTS):
+        if content[place : place + 1] != b"\xff" or content[place + 1 : place + 2] in (b"\xda", b"\xd9"):
+            break
+        if content[place + 1 : place + 2] == b"\xe1" and content[place + 4 : place + 10] == b"Exif\0\0":
+            return content[place + 10 :]
+        is_fill = content[place + 1 : place + 2] == b"\xff"
+        place += 1 if is_fill else 2 + int.from_bytes(content[place + 2 : place + 4])
+    return b""
+
+
+def _exif_of_png(content: bytes) -> bytes:
+    place = len(_PNG)
+    for _ in range(_MOST_SEGMENTS):
+        kind = content[place + 4 : place + 8]
+        if place >= len(content) or kind == b"IDAT":
+            break
+        if kind == b"eXIf":
+            return content[place + 8 :]
+        place += 12 + int.from_bytes(content[place : place + 4])
+    return b""
+
+
+def _turned(picture: Image.Image, content: bytes) -> Any:
+    """The orientation of a picture of any kind."""
+    if content.startswith((_JPEG, _PNG)):
+        return orientation(content)
     try:
         return picture.getexif().get(_ORIENTATION)
     except Exception:  # What describes a picture may be damaged, and the picture sound.
@@ -161,11 +211,11 @@ def _is_sound_png(content: bytes, most: int) -> bool:
     return False
 
 
-def _as_png(picture: Image.Image) -> bytes:
-    orientation = _orientation(picture)
+def _as_png(picture: Image.Image, content: bytes) -> bytes:
+    turned = _turned(picture, content)
     plain = _eight_bits(picture)
-    if orientation in _UPRIGHT:
-        plain = plain.transpose(_UPRIGHT[orientation])
+    if turned in _UPRIGHT:
+        plain = plain.transpose(_UPRIGHT[turned])
     file = io.BytesIO()
     plain.save(file, "PNG")
     return file.getvalue()
@@ -174,7 +224,8 @@ def _as_png(picture: Image.Image) -> bytes:
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """In grey or RGB, over white where it is transparent, and without anything else that its file held."""
     if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+        values = np.asarray(picture).astype(np.uint16)
+        return Image.fromarray(np.where(values == picture.info.get("transparency"), 255, values >> 8).astype(np.uint8))
     if picture.mode in ("I", "F"):
         values = np.nan_to_num(np.asarray(picture, np.float64))
         low, high = values.min(), values.max()

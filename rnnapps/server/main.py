@@ -24,6 +24,7 @@ from rnnapps.server.scheduler import Batching, Scheduler
 
 _LOG = logging.getLogger(__name__)
 _GRACE = 60.0  # seconds that requests which run have to end
+_MODELS = 256  # threads beside the workers, each made when it is first wanted: for models of which nothing runs
 
 Stop = Callable[[], Awaitable[None]]
 
@@ -44,13 +45,13 @@ async def _serve(options: ServerOptions) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_once, loop, stop)
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = options.workers or cores
     metrics = Metrics()
     batching = Batching(options.max_batch_size, options.batch_timeout / 1000) if options.batching else None
-    with ThreadPoolExecutor(workers, "run") as running, ThreadPoolExecutor(cores, "load") as loading:
+    with ThreadPoolExecutor(workers + _MODELS, "run") as running, ThreadPoolExecutor(cores, "load") as loading:
         manager = Manager(options.path(), loading, options.threads or cores, options.xla)
-        scheduler = Scheduler(running, workers, options.max_queue, batching, metrics)
+        scheduler = Scheduler(running, workers, options.max_queue, batching, metrics, options.run_timeout)
         stops: list[Stop] = []
         try:
             # The ports first: a model that is loaded answers while others still load.
@@ -107,6 +108,7 @@ async def _start_rest(stops: list[Stop], rest: Rest, options: ServerOptions) -> 
     async def close() -> None:
         listening.close()
         await rest.drain(_GRACE)
+        server.pre_shutdown()  # connections without a request, which else are waited for as long as for those with one
         await server.shutdown(_GRACE)
 
     stops.append(close)

@@ -15,7 +15,7 @@ from typing import Any
 from rnnapps.server.apis import get_model_status_pb2
 from rnnapps.server.layout import Home, homes
 from rnnapps.server.servable import Servable
-from rnnapps.server.status import Code, ServingError, not_found
+from rnnapps.server.status import Code, ServingError, invalid, not_found
 
 _LOG = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus.State
@@ -141,7 +141,7 @@ class Manager:
         if labels is None and label == STABLE and (available := model.available()):
             return max(available)
         if labels is None or label not in labels:
-            raise not_found(f"Unrecognized servable version label: {label} of model {model.home.name}")
+            raise invalid(f"Unrecognized servable version label: {label} of model {model.home.name}")
         return labels[label]
 
     async def _update(self, model: Model, still_there: bool) -> None:

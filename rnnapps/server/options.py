@@ -32,9 +32,10 @@ class ServerOptions:
     max_queue: int = 1000
     """Requests that may wait; one more is refused: 503, UNAVAILABLE."""
     workers: int = 0
-    """Requests, or batches of them, that run at the same time; 0 is one for each core."""
+    """Requests, or batches of them, that run at the same time; 0 is one for each core. A model of which none runs
+    waits for no other."""
     threads: int = 0
-    """TensorFlow's threads, for all models together; 0 takes all cores."""
+    """TensorFlow's threads, for each model; 0 takes all cores."""
     xla: bool = False
     """Let XLA compile what a model marks for it, as --xla_cpu_compilation_enabled of TensorFlow Serving does."""
 
@@ -42,6 +43,10 @@ class ServerOptions:
     """Size of the largest request: one that is larger is refused, 413."""
     request_timeout: float = 30.0
     """Seconds that a client has to send a request, or to take a piece of an answer: 408."""
+    run_timeout: float = 30.0
+    """Seconds that a request may wait and run: 504, as with --rest_api_timeout_in_ms of TensorFlow Serving."""
+    cors: bool = False
+    """Let pages of any origin ask from a browser, as --rest_api_enable_cors_support of TensorFlow Serving does."""
     poll_interval: float = 1.0
     """Seconds between looks for new versions of the models."""
 
@@ -55,6 +60,7 @@ class ServerOptions:
             check_range(self, name, 0, 1024)
         check_range(self, "batch_timeout", 0)
         check_above(self, "request_timeout", 0)
+        check_above(self, "run_timeout", 0)
         check_above(self, "poll_interval", 0)
         if not self.host:
             raise UsageError("--host '': wanted an address, such as 127.0.0.1")

@@ -19,6 +19,7 @@ from rnnapps.server.connection import Connection, error_body, invalid_with, json
 from rnnapps.server.manager import Manager
 from rnnapps.server.metrics import Metrics
 from rnnapps.server.options import ServerOptions
+from rnnapps.server.pages import CORS, index, is_ready, listed
 from rnnapps.server.rest_json import read_object, read_predict, write_predict
 from rnnapps.server.scheduler import Scheduler
 from rnnapps.server.servable import Servable
@@ -64,7 +65,7 @@ class Rest:
     def __init__(self, manager: Manager, scheduler: Scheduler, metrics: Metrics, options: ServerOptions):
         self._manager, self._scheduler, self._metrics = manager, scheduler, metrics
         self._limit, self._timeout = options.max_request_bytes, options.request_timeout
-        self._running, self._idle, self._stops = 0, asyncio.Event(), False
+        self._running, self._idle, self._stops, self._cors = 0, asyncio.Event(), False, options.cors
         self._idle.set()
 
     async def drain(self, seconds: float) -> None:
@@ -89,6 +90,8 @@ class Rest:
                 self._idle.set()
         if self._stops and not answer.prepared:
             answer.force_close()
+        if self._cors and not answer.prepared:
+            answer.headers.update(CORS)
         return answer
 
     async def _handled(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -97,9 +100,11 @@ class Rest:
             if self._stops:
                 raise ServingError(Code.UNAVAILABLE, "The server stops")
             path = request.raw_path.partition("?")[0]
-            if path == METRICS_PATH:
+            if request.method == "OPTIONS" and self._cors:
+                return web.Response()
+            if (page := self._page(path)) is not None:
                 _only(request, "GET")
-                return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+                return page
             target = _target(path)
             model = target.name if target.name in self._manager.models else ""
             api = target.what.strip("/:").capitalize() or "GetModelStatus"
@@ -122,6 +127,19 @@ class Rest:
         finally:
             if api:
                 self._metrics.answered(model, api if model else "", "REST", status, time.perf_counter() - begun)
+
+    def _page(self, path: str) -> web.Response | None:
+        """What stands at a fixed address."""
+        if path == METRICS_PATH:
+            return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        if path == "/":
+            return web.Response(text=index(self._manager.models), content_type="text/html")
+        if path == "/v1/models":
+            return json_response(listed(self._manager.models))
+        if path == "/healthz":
+            ready = is_ready(self._manager.models)
+            return web.Response(text="ok\n" if ready else "loading\n", status=200 if ready else 503)
+        return None
 
     async def _answer(self, request: web.BaseRequest, target: _Target) -> web.StreamResponse:
         answers: dict[str, tuple[str, Callable[..., Any]]] = {
@@ -159,9 +177,7 @@ class Rest:
             answer: web.StreamResponse | None = None
             async for event in text_events(writer, servable, self._scheduler):
                 if answer is None:  # an error before the first event is an answer like any other
-                    answer = web.StreamResponse(
-                        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-                    )
+                    answer = web.StreamResponse(headers={**_EVENTS, **(CORS if self._cors else {})})
                     await answer.prepare(request)
                 try:
                     async with asyncio.timeout(self._timeout):
@@ -201,7 +217,7 @@ def _target(path: str) -> _Target:
 
 
 def _only(request: web.BaseRequest, method: str) -> None:
-    if request.method != method:
+    if request.method != method and (request.method, method) != ("HEAD", "GET"):  # aiohttp leaves the body away
         raise invalid_with(405, f"Malformed request: {request.method} {request.raw_path}: wanted {method}")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +25,30 @@ from rnnapps.serving.c_session import STRING, TYPES, numpy_type
 _DEFAULT = "serving_default"
 _SHOWN = 60  # characters of a bad value that an error shows
 _HALVES = ("float16", "bfloat16")
+
+
+def _first_of_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs))
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise invalid("JSON Parse error: Number too big to be stored in double.")
+    return number
+
+
+def _whole(digits: str) -> int:
+    _finite(digits)
+    return int(digits)
+
+
+_BLANK = re.compile(r"[ \t\n\r]*")
+# Python reads a number that no double holds as infinite; it takes time to ask of each number.
+_LONG_NUMBER = re.compile(rb"[eE]\+?\d{3}|\d{300}")
+_DECODER = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys)
+_STRICT = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys, parse_float=_finite, parse_int=_whole)
+_SPACES, _PADDING = str.maketrans("", "", " \t\n\v\f\r"), {0: (0,), 2: (0, 2), 3: (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -41,7 +67,8 @@ class PredictRequest:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object.
+    """The JSON object that a body begins with; as by the server, of two equal keys the first counts, and what follows
+    the object is overlooked.
 
     Raises:
         ServingError: It is no JSON, or no object.
@@ -49,7 +76,9 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        content = json.loads(body.decode("utf-8-sig"))
+        text = body.decode("utf-8-sig")
+        decoder = _STRICT if _LONG_NUMBER.search(body) else _DECODER
+        content, _ = decoder.raw_decode(text, _BLANK.match(text).end())  # type: ignore[union-attr]
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from error
     except json.JSONDecodeError as error:
@@ -191,9 +220,12 @@ def _string(name: str, item: Any) -> bytes:
         raise _type_error(name, item, "string")
     if not _is_base64(item):
         raise invalid(f"Input {name}: JSON Value: {_shown(item)} not formatted correctly for base64 data")
+    # As by the server: spaces and line breaks anywhere, one alphabet, and all of the padding ("=" or ".") or none.
+    padded = item["b64"].translate(_SPACES)
+    text = padded.rstrip("=.")
     try:
-        # The server takes both alphabets, and padding or none.
-        text = item["b64"].replace("-", "+").replace("_", "/").rstrip("=")
+        if len(padded) - len(text) not in _PADDING.get(len(text) % 4, ()):
+            raise ValueError("padding")
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid(f"Input {name}: Unable to base64 decode") from error
@@ -206,18 +238,14 @@ def _numbers(name: str, level: Sequence[Any], dtype: np.dtype) -> np.ndarray:
         raise _type_error(name, next(item for item in level if type(item) not in wanted), dtype.name)
     if dtype.kind == "b":
         return np.array(level, bool)
-    whole = [item for item in level if type(item) is int]
     if dtype.kind == "f":
-        highest = 2 ** (np.finfo(dtype).nmant + 1) - 1  # larger whole numbers would be rounded
-        if whole and not (-highest <= min(whole) and max(whole) <= highest):
-            raise _lossy(name, max(whole, key=abs), dtype)
         array = np.array(level, np.float64)
         if (np.isfinite(array) & (np.abs(array) > np.finfo(dtype).max)).any():
-            raise _lossy(name, array[np.isfinite(array)].max(), dtype)
+            raise _lossy(name, max(array[np.isfinite(array)], key=abs), dtype)
         return array.astype(dtype)
     range_ = np.iinfo(dtype)
-    if whole and not (range_.min <= min(whole) and max(whole) <= range_.max):
-        raise _type_error(name, max(whole, key=abs), dtype.name)
+    if level and not (range_.min <= min(level) and max(level) <= range_.max):
+        raise _type_error(name, max(level, key=abs), dtype.name)
     return np.array(level, dtype)
 
 

@@ -21,6 +21,7 @@ from rnnapps.server.apis import (
 from rnnapps.server.manager import Manager
 from rnnapps.server.metrics import Metrics
 from rnnapps.server.options import ServerOptions
+from rnnapps.server.pages import is_ready
 from rnnapps.server.rest import signature_map
 from rnnapps.server.scheduler import Scheduler
 from rnnapps.server.status import Code, ServingError, invalid
@@ -28,6 +29,7 @@ from rnnapps.server.tensors import to_proto
 
 _LOG = logging.getLogger(__name__)
 _SIGNATURES = "signature_def"
+_SERVING, _NOT_SERVING = 1, 2
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -100,6 +102,7 @@ async def start(manager: Manager, scheduler: Scheduler, metrics: Metrics, option
     service = PredictionService(manager, scheduler, metrics, options.max_request_bytes)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager, metrics), server)
+    server.add_generic_rpc_handlers((_health(manager),))
     host = f"[{options.host}]" if ":" in options.host else options.host
     try:
         port = server.add_insecure_port(f"{host}:{options.grpc_port}")
@@ -107,6 +110,27 @@ async def start(manager: Manager, scheduler: Scheduler, metrics: Metrics, option
         raise UsageError(f"--grpc-port {options.grpc_port}: cannot listen on {options.host} there") from error
     await server.start()
     return server, port
+
+
+def _health(manager: Manager) -> Any:
+    """The service `grpc.health.v1.Health` (Check): of the server, whose name is "", or of a model by its name.
+
+    Its messages are a string and a number, so that they are written here, and one package less is wanted.
+    """
+
+    async def check(service: str, context: Any) -> int:
+        if not service:
+            return _SERVING if is_ready(manager.models) else _NOT_SERVING
+        if service not in manager.models:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no model {service}")
+        return _SERVING if manager.models[service].available() else _NOT_SERVING
+
+    def asked(message: bytes) -> str:
+        # Field 1, the length of a name, in two bytes from 128 on, and the name.
+        return message[3 if message[1:2] >= b"\x80" else 2 :].decode(errors="replace")
+
+    handler = grpc.unary_unary_rpc_method_handler(check, asked, lambda status: bytes([8, status]))
+    return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})
 
 
 @contextlib.asynccontextmanager

@@ -53,7 +53,7 @@ class Servable:
         check_version(folder, root)
         try:
             # Operations run on one thread each and side by side, as `rnnapps.runtime` sets it for the tasks.
-            self._session = CSession(folder, xla, inter_op_threads=threads, intra_op_threads=1)
+            self._session = CSession(folder, xla, inter_op_threads=threads, intra_op_threads=1, own_threads=True)
         except TensorFlowError as error:
             raise from_tensorflow(error) from error
         self.definitions: Mapping[str, Any] = self._session.signatures
@@ -93,15 +93,19 @@ class Servable:
         return signature, inputs, signature.wanted_outputs(request.output_filter)
 
     def run(
-        self, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+        self,
+        signature: Signature,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Answers one request, or several that were joined.
+        """Answers one request, or several that were joined, in so many seconds.
 
         Raises:
             ServingError: The model fails.
         """
         try:
-            return self._session.run(signature.name, inputs, outputs)
+            return self._session.run(signature.name, inputs, outputs, timeout)
         except TensorFlowError as error:
             raise from_tensorflow(error) from error
         except RuntimeError as error:  # a type that the C API's class does not know

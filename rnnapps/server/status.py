@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import re
 
 from rnnapps.serving.c_session import TensorFlowError
 
+# Where in the graph an error came from, and that it came from several places: names that say nothing to a client.
+_PLACES, _SEVERAL = re.compile(r"\s*\[\[\{\{.*"), re.compile(r"\d+ root error\(s\) found\.\s*\(0\) [A-Z_ ]+: ")
 _LONGEST = 1000  # characters of TensorFlow's own message that are passed on
 
 
@@ -64,7 +67,12 @@ def not_found(message: str) -> ServingError:
     return ServingError(Code.NOT_FOUND, message)
 
 
+def too_late(seconds: float) -> ServingError:
+    """A request that took longer than is allowed."""
+    return ServingError(Code.DEADLINE_EXCEEDED, f"Timed out: no answer within {seconds:g} seconds (--run-timeout)")
+
+
 def from_tensorflow(error: TensorFlowError) -> ServingError:
     """What TensorFlow said when a model ran."""
     code = Code(error.code) if error.code in Code._value2member_map_ else Code.UNKNOWN
-    return ServingError(code, str(error)[:_LONGEST])
+    return ServingError(code, _PLACES.sub("", _SEVERAL.sub("", str(error)))[:_LONGEST])

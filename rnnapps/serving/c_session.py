@@ -48,17 +48,23 @@ class CSession:
         inter_op_threads: Threads that run operations side by side, all sessions of the process together, as the first
             of them says; 0 takes all cores.
         intra_op_threads: Threads inside of one operation; the same.
+        own_threads: Whether the session has threads of its own, so that another one's long operation stops none of it.
 
     Attributes:
         signatures: Name to `SignatureDef`.
 
     Raises:
         TensorFlowError: It does not load.
-        RuntimeError: The system is not Linux, or TensorFlow is not installed.
+        RuntimeError: `load_library` cannot load TensorFlow.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], xla: bool = False, inter_op_threads: int = 0, intra_op_threads: int = 0
+        self,
+        path: str | os.PathLike[str],
+        xla: bool = False,
+        inter_op_threads: int = 0,
+        intra_op_threads: int = 0,
+        own_threads: bool = False,
     ):
         self._session: int | None = None
         self._lib = load_library()
@@ -68,10 +74,14 @@ class CSession:
         self._running = 0
         self._sources: dict[str, dict[str, tuple[_Output, int]]] = {}
         self._sinks: dict[tuple[str, tuple[str, ...] | None], tuple[Sequence[str], Any]] = {}
-        self._load(os.fsencode(path), (inter_op_threads, intra_op_threads))
+        self._load(os.fsencode(path), (inter_op_threads, intra_op_threads), own_threads)
 
     def run(
-        self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
+        self,
+        signature: str,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Answers one request.
 
@@ -79,6 +89,8 @@ class CSession:
             signature: Its name.
             inputs: Arrays, nested lists or single values by input name; strings are `str` or bytes.
             outputs: Names of the wanted outputs. Default: all.
+            timeout: Seconds after which the run is ended, before its next operation, with the code 4,
+                DEADLINE_EXCEEDED.
 
         Returns:
             Arrays by output name; strings as object arrays of bytes.
@@ -100,9 +112,9 @@ class CSession:
                     feeds.append(self._tensor(value, sources[name][1]))
                 places = _array(_Output, [sources[name][0] for name in inputs])
                 tensors = _array(ctypes.c_void_p, feeds)
-                with self._status() as status:
+                with self._run_options(timeout) as limits, self._status() as status:
                     self._lib.TF_SessionRun(
-                        session, None, places, tensors, len(feeds), sinks, results, len(names), None, 0, None, status
+                        session, limits, places, tensors, len(feeds), sinks, results, len(names), None, 0, None, status
                     )
                 return {name: self._value(result) for name, result in zip(names, results, strict=True)}
             finally:
@@ -144,11 +156,13 @@ class CSession:
                 self._running -= 1
                 self._idle.notify_all()
 
-    def _load(self, path: bytes, threads: tuple[int, int]) -> None:
+    def _load(self, path: bytes, threads: tuple[int, int], own_threads: bool) -> None:
         from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
 
         config = config_pb2.ConfigProto(
-            inter_op_parallelism_threads=threads[0], intra_op_parallelism_threads=threads[1]
+            inter_op_parallelism_threads=threads[0],
+            intra_op_parallelism_threads=threads[1],
+            use_per_session_threads=own_threads,
         )
         # A second round of the graph optimizer takes a fifth of the time to the first answer, and gives nothing.
         rewriting = rewriter_config_pb2.RewriterConfig
@@ -170,6 +184,20 @@ class CSession:
                 self._lib.TF_DeleteGraph(graph)
             self._lib.TF_DeleteBuffer(buffer)
             self._lib.TF_DeleteSessionOptions(options)
+
+    @contextlib.contextmanager
+    def _run_options(self, timeout: float | None) -> Iterator[Any]:
+        from tensorflow.core.protobuf import config_pb2
+
+        if timeout is None:
+            yield None
+            return
+        content = config_pb2.RunOptions(timeout_in_ms=max(1, round(timeout * 1000))).SerializeToString()
+        buffer = self._lib.TF_NewBufferFromString(content, len(content))
+        try:
+            yield buffer
+        finally:
+            self._lib.TF_DeleteBuffer(buffer)
 
     @contextlib.contextmanager
     def _status(self) -> Iterator[int]:
@@ -276,7 +304,7 @@ _FUNCTIONS = {
     "TF_NewGraph": "P", "TF_DeleteGraph": "-P", "TF_GraphOperationByName": "PPS",
     "TF_NewBuffer": "B", "TF_NewBufferFromString": "BSZ", "TF_DeleteBuffer": "-B",
     "TF_NewSessionOptions": "P", "TF_SetConfig": "-PSZP", "TF_DeleteSessionOptions": "-P",
-    "TF_LoadSessionFromSavedModel": "PPPSTIPBP", "TF_DeleteSession": "-PP", "TF_SessionRun": "-PPOTIOTIPIPP",
+    "TF_LoadSessionFromSavedModel": "PPPSTIPBP", "TF_DeleteSession": "-PP", "TF_SessionRun": "-PBOTIOTIPIPP",
     "TF_AllocateTensor": "PIDIZ", "TF_TensorFromProto": "-BPP", "TF_DeleteTensor": "-P",
     "TF_TensorType": "IP", "TF_NumDims": "IP", "TF_Dim": "LPI", "TF_TensorData": "PP", "TF_TensorByteSize": "ZP",
     "TF_StringGetSize": "ZP", "TF_StringGetDataPointer": "PP",
@@ -288,22 +316,32 @@ _KINDS = {
 }  # fmt: skip
 
 
+# How TensorFlow's wheels name the two libraries. Those for Windows have none that exports the C API.
+_LIBRARIES = {
+    "linux": ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2"),
+    "darwin": ("libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"),
+}
+
+
 def load_library() -> ctypes.CDLL:
     """TensorFlow's C library, loaded once.
 
     Raises:
-        RuntimeError: The system is not Linux, or TensorFlow is not installed.
+        RuntimeError: The system has none, or it cannot be loaded, or TensorFlow is not installed.
     """
-    if sys.platform != "linux":
-        raise RuntimeError(f"a SavedModel runs in TensorFlow's C API on linux, not on {sys.platform}")
-    return _library(stand_in_for_tensorflow())
+    if sys.platform not in _LIBRARIES:
+        raise RuntimeError(f"TensorFlow's C API is not to be had on {sys.platform}: wanted Linux or macOS")
+    try:
+        return _library(stand_in_for_tensorflow(), _LIBRARIES[sys.platform])
+    except (OSError, AttributeError) as error:
+        raise RuntimeError(f"TensorFlow's C API cannot be loaded on {sys.platform} ({error})") from error
 
 
 @functools.cache
-def _library(folder: str) -> ctypes.CDLL:
+def _library(folder: str, names: tuple[str, str]) -> ctypes.CDLL:
     # Local to each other: Python's ssl, if it is loaded later, must not find the cryptography that is inside of them.
-    ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", ctypes.RTLD_LOCAL)
-    library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", ctypes.RTLD_LOCAL)
+    ctypes.CDLL(f"{folder}/{names[0]}", ctypes.RTLD_LOCAL)
+    library = ctypes.CDLL(f"{folder}/{names[1]}", ctypes.RTLD_LOCAL)
     for name, kinds in _FUNCTIONS.items():
         function = getattr(library, name)
         function.restype, function.argtypes = _KINDS[kinds[0]], [_KINDS[kind] for kind in kinds[1:]]

@@ -26,7 +26,13 @@ from typing import Any
 import numpy as np
 
 from rnnapps.errors import RunError
-from rnnapps.serving.c_session import CSession, numpy_type
+from rnnapps.serving.c_session import CSession, load_library, numpy_type
+
+_NO_LIBRARY = 3  # exit status
+
+
+class NoLibrary(RunError):
+    """TensorFlow's C API cannot be had on this system: nothing is known of the model."""
 
 
 def run_in_c_api(
@@ -47,7 +53,8 @@ def run_in_c_api(
         For each request the outputs by name; strings as object arrays of bytes.
 
     Raises:
-        RunError: It does not load, or a request fails; the message is TensorFlow's.
+        NoLibrary: The C API cannot be loaded here.
+        RunError: The model does not load, or a request fails; the message is TensorFlow's.
     """
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder, "requests.json")
@@ -58,7 +65,10 @@ def run_in_c_api(
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
         result = subprocess.run(command, capture_output=True, timeout=timeout, check=False, env=environment)
     if result.returncode:
-        lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {result.returncode}"]
+        said = result.stderr.decode(errors="replace").strip().splitlines()
+        if result.returncode == _NO_LIBRARY:
+            raise NoLibrary(said[-1])
+        lines = said or [f"exit status {result.returncode}"]
         raise RunError(f"{path} does not run in TensorFlow's C API: {lines[-1]}")
     return [{name: _answer_from_json(value) for name, value in answer.items()} for answer in json.loads(result.stdout)]
 
@@ -83,10 +93,10 @@ def without_bytes(item: Any, binary: bool = False) -> Any:
     return {"b64": base64.b64encode(item).decode()}
 
 
-def _bytes_again(item: Any) -> Any:
-    """Undoes `{"b64": ...}`."""
+def bytes_again(item: Any) -> Any:
+    """Nested lists in which `{"b64": ...}` is bytes again."""
     if isinstance(item, list):
-        return [_bytes_again(part) for part in item]
+        return [bytes_again(part) for part in item]
     return base64.b64decode(item["b64"]) if isinstance(item, dict) else item
 
 
@@ -98,7 +108,7 @@ def _answer_to_json(value: np.ndarray) -> dict[str, Any]:
 def _answer_from_json(answer: Mapping[str, Any]) -> np.ndarray:
     if answer["dtype"] != "string":
         return np.array(answer["values"], numpy_type(answer["dtype"])).reshape(answer["shape"])
-    strings = [item.encode() if isinstance(item, str) else item for item in _bytes_again(answer["values"])]
+    strings = [item.encode() if isinstance(item, str) else item for item in bytes_again(answer["values"])]
     return np.array(strings, object).reshape(answer["shape"])
 
 
@@ -108,11 +118,16 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 2 + xla:
         raise SystemExit("usage: python -m rnnapps.serving.capi SAVED_MODEL_FOLDER REQUESTS.json [--xla]")
     try:
+        load_library()
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(_NO_LIBRARY) from error
+    try:
         requests = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
         answers = []
         with CSession(arguments[0], xla) as session:
             for request in requests:
-                inputs = {name: _bytes_again(value) for name, value in request["inputs"].items()}
+                inputs = {name: bytes_again(value) for name, value in request["inputs"].items()}
                 outputs = session.run(request["signature"], inputs)
                 answers.append({name: _answer_to_json(value) for name, value in outputs.items()})
     except (OSError, ValueError, KeyError, RuntimeError) as error:

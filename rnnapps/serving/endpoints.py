@@ -75,6 +75,36 @@ class Endpoints(tf.Module):
         return tf.function(function, jit_compile=True, autograph=False) if self.xla else function
 
 
+def with_equal_rows(key: str, function: Any) -> Any:
+    """An endpoint that refuses, by name, inputs of which some have more rows than others.
+
+    TensorFlow would stretch a single row over many, or leave out what is too many, without a word.
+
+    Args:
+        key: The endpoint's name.
+        function: A `tf.function` with an input signature, whose inputs have one row for each request.
+
+    Returns:
+        The same, but for `tf.errors.InvalidArgumentError`; with a single input the function itself.
+    """
+    signature = function.input_signature
+    names = [spec.name for spec in tf.nest.flatten(signature)]
+    if len(names) < 2:
+        return function
+
+    def checked(*inputs: Any) -> dict[str, tf.Tensor]:
+        tensors = tf.nest.flatten(inputs)
+        counts = [tf.shape(tensor)[0] for tensor in tensors]
+        message = f"the inputs of {key} must have as many rows as each other, and have"
+        told = [part for name, count in zip(names, counts, strict=True) for part in (name, count)]
+        agree = tf.debugging.Assert(tf.reduce_all(tf.stack(counts) == counts[0]), [message, *told], 2 * len(names) + 1)
+        with tf.control_dependencies([agree]):
+            same = [tf.identity(tensor) for tensor in tensors]
+        return function(*tf.nest.pack_sequence_as(inputs, same))
+
+    return tf.function(checked, input_signature=signature, autograph=False)
+
+
 def repeated(inputs: Mapping[str, Any], rows: int) -> dict[str, np.ndarray]:
     """A request of one row as one of so many equal rows."""
     return {name: np.repeat(value, rows, axis=0) for name, value in inputs.items()}

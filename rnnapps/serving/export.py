@@ -2,6 +2,7 @@
 
     DIR/NAME/VERSION/saved_model.pb, variables/, assets/
     DIR/NAME/VERSION/manifest.json                               what it is: endpoints, and what the caller says
+    DIR/NAME/VERSION/SHA256SUMS                                  of all files of the version
     DIR/NAME/VERSION/assets.extra/tf_serving_warmup_requests     requests that the server answers before it is ready
     DIR/NAME/VERSION/batching_params.pbtxt                       how the server joins requests
     DIR/NAME/MODEL_CARD.md, client/                              for people: figures, endpoints, requests with answers
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,10 +26,10 @@ import tensorflow as tf
 
 from rnnapps.errors import RunError
 from rnnapps.ops import execution
-from rnnapps.serving import warmup
+from rnnapps.serving import sums, warmup
 from rnnapps.serving.card import write_card
 from rnnapps.serving.client_files import write_client_files
-from rnnapps.serving.endpoints import BATCH_SIZES, XLA_BATCH_SIZES, Endpoints
+from rnnapps.serving.endpoints import BATCH_SIZES, XLA_BATCH_SIZES, Endpoints, with_equal_rows
 from rnnapps.serving.saved_model import describe
 from rnnapps.serving.server_files import write_batching, write_server_files
 from rnnapps.serving.verification import Verification, check_rows_first, first_failure
@@ -89,14 +91,17 @@ def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Ma
         with execution.one_shard():  # a server has other requests for the other cores
             content = _write(servable, draft, name, manifest)
         trial = Verification(draft)
-        failure = first_failure(trial.run())
-        if failure:
+        checks = trial.run()
+        if failure := first_failure(checks):
             raise RunError(f"{name} is not exported, as the check {failure.name!r} fails: {failure.detail}")
         path = _publish(draft, home)
     except OSError as error:
         raise RunError(f"cannot write {home}: {error.strerror}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)  # already renamed if all went well
+    for check in checks:
+        if check.passed is None:
+            print(f"{name}: the check {check.name!r} is {check.detail}", file=sys.stderr)
     # The first one is what a person can read.
     write_client_files(home / "client", name, *trial.requests[0], trial.answers[0])
     write_card(home, path.name, content)
@@ -106,7 +111,7 @@ def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Ma
 
 def _write(servable: Endpoints, draft: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     # The functions, and not what was traced of them: that would be written a second time beside the functions.
-    functions = servable.endpoints()
+    functions = {key: with_equal_rows(key, function) for key, function in servable.endpoints().items()}
     described = {
         key: describe(function.get_concrete_function(), servable.units()) for key, function in functions.items()
     }
@@ -120,6 +125,7 @@ def _write(servable: Endpoints, draft: Path, name: str, manifest: Mapping[str, A
     write_batching(draft, sizes, described, servable.TAKES_PADDING)
     content = {**manifest, "name": name, "xla": servable.xla, "endpoints": described}
     (draft / "manifest.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    sums.write(draft)
     draft.chmod(0o755)  # a temporary folder is closed to others, such as the server's user
     return content
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from rnnapps.errors import RunError
 from rnnapps.files import versions, write_whole
 from rnnapps.serving.saved_model import is_xla
 
@@ -15,6 +19,10 @@ _PADDING = "pad_variable_length_inputs: true"
 _MODELS = "/models"
 _QUEUE = 100  # batches that may wait; what comes then is refused
 _WAIT = 2_000  # microseconds that a batch waits for more requests
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_INT64, _BOOL, _MESSAGE = _FIELD.TYPE_INT64, _FIELD.TYPE_BOOL, _FIELD.TYPE_MESSAGE
+_OPTIONAL, _REPEATED = _FIELD.LABEL_OPTIONAL, _FIELD.LABEL_REPEATED
 
 _MONITORING = """prometheus_config {
   enable: true
@@ -55,6 +63,45 @@ def pads(path: Path) -> bool:
     """Whether a server that joins requests to a SavedModel fills up shorter ones."""
     file = path / BATCHING
     return file.is_file() and _PADDING in file.read_text(encoding="utf-8", errors="replace")
+
+
+def check_batching(path: Path) -> None:
+    """Checks the batching parameters of a SavedModel, if it has any, as TensorFlow Serving would read them.
+
+    Raises:
+        RunError: They are no parameters, or no number of rows comes out of them.
+    """
+    file = path / BATCHING
+    if not file.is_file():
+        return
+    found = _message()()
+    try:
+        text_format.Parse(file.read_text(encoding="utf-8"), found)
+    except (OSError, ValueError, text_format.ParseError) as error:
+        raise RunError(f"{BATCHING} holds no batching parameters ({error})") from error
+    sizes, largest = list(found.allowed_batch_sizes), found.max_batch_size.value
+    if sizes and (sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
+        raise RunError(f"{BATCHING} allows batches of {sizes} rows: wanted growing numbers up to {largest}, the most")
+    for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
+        if found.HasField(name) and getattr(found, name).value < 1:
+            raise RunError(f"{BATCHING} has {name} {getattr(found, name).value}: wanted 1 or more")
+
+
+@functools.cache
+def _message() -> Any:
+    """The class of TensorFlow Serving's `BatchingParameters`; of its fields, those that have a name in the text."""
+    file = descriptor_pb2.FileDescriptorProto(name="rnnapps/batching.proto", package="rnnapps", syntax="proto3")
+    number = file.message_type.add(name="Number")
+    number.field.add(name="value", number=1, type=_INT64, label=_OPTIONAL)
+    parameters = file.message_type.add(name="BatchingParameters")
+    names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+    for i, name in enumerate(names, start=1):
+        parameters.field.add(name=name, number=i, type=_MESSAGE, type_name=".rnnapps.Number", label=_OPTIONAL)
+    parameters.field.add(name="allowed_batch_sizes", number=6, type=_INT64, label=_REPEATED)
+    parameters.field.add(name="pad_variable_length_inputs", number=7, type=_BOOL, label=_OPTIONAL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("rnnapps.BatchingParameters"))
 
 
 def write_server_files(models: Path) -> None:

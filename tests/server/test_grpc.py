@@ -81,7 +81,7 @@ ONE = np.ones(1, np.float32)
     [
         (Code.NOT_FOUND, r"Servable not found for request: Latest\(nope\)", {"model": "nope", "x": ONE}),
         (Code.NOT_FOUND, r"Specific\(sums, 7\)", {"version": 7, "x": ONE}),
-        (Code.NOT_FOUND, "label: canary", {"label": "canary", "x": ONE}),
+        (Code.INVALID_ARGUMENT, "label: canary", {"label": "canary", "x": ONE}),
         (Code.FAILED_PRECONDITION, 'Serving signature key "nope" not found.', {"signature": "nope", "x": ONE}),
         (Code.INVALID_ARGUMENT, "Sent extra: {z}. Missing but required: {x}", {"z": ONE}),
         (Code.INVALID_ARGUMENT, "Sent extra: {z}", {"x": ONE, "z": ONE}),

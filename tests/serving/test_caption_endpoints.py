@@ -142,7 +142,7 @@ def test_export_answers_alike_without_python(exported):
 
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence(exported):
     served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="(?i)image"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no kind that can be read: wanted JPEG, PNG, GIF or BMP"):
         served(image_bytes=tf.constant([b"no picture"]))
 
 

@@ -141,7 +141,15 @@ def test_versions_count_up_and_other_names_do_not_matter(tmp_path):
     path = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "tiny", {})
     assert path == tmp_path / "tiny" / "8"
     assert sorted(os.listdir(path)) == [
-        *("assets", "assets.extra", "batching_params.pbtxt", "fingerprint.pb", "manifest.json", "saved_model.pb"),
+        *(
+            "SHA256SUMS",
+            "assets",
+            "assets.extra",
+            "batching_params.pbtxt",
+            "fingerprint.pb",
+            "manifest.json",
+            "saved_model.pb",
+        ),
         "variables",
     ]
     assert sorted(os.listdir(tmp_path / "tiny")) == [".tmp-old", "0009x", "7", "8", "MODEL_CARD.md", "client", "latest"]

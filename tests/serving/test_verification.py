@@ -14,7 +14,7 @@ from export_helpers import Served
 import rnnapps.serving
 from rnnapps import cli
 from rnnapps.errors import RunError
-from rnnapps.serving import server_files, verification, warmup
+from rnnapps.serving import comparison, server_files, verification, warmup
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.verification import first_failure, verify
 
@@ -223,7 +223,7 @@ def test_the_command_prints_a_table_and_fails_when_a_check_does(good, tmp_path, 
 def test_padding_is_the_servers():
     """tensorflow_serving/batching: a shorter row is filled up with its own first element."""
     first, second = np.array([[7, 8]], np.int32), np.array([[1, 2, 3]], np.int32)
-    np.testing.assert_array_equal(verification._padded([first, second]), [[7, 8, 7], [1, 2, 3]])
+    np.testing.assert_array_equal(comparison.padded([first, second]), [[7, 8, 7], [1, 2, 3]])
 
 
 def test_what_a_client_gets_is_what_the_server_would_print(tmp_path):

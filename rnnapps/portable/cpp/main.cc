@@ -3,9 +3,12 @@
 // The loop over tokens, from the embedding to the draw, is in model.o; here are text, and the calls.
 
 #include <algorithm>
+#include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -42,6 +45,25 @@ std::vector<int> Encode(const std::string& text) {
   return found;
 }
 
+// A whole number from `low` to `high` that is all of `text`.
+bool Whole(const char* text, long low, long high, long* found) {
+  char* end = nullptr;
+  errno = 0;
+  *found = std::strtol(text, &end, 10);
+  return end != text && *end == '\0' && errno == 0 && *found >= low && *found <= high;
+}
+
+bool Temperature(const char* text, float* found) {
+  char* end = nullptr;
+  *found = std::strtof(text, &end);
+  return end != text && *end == '\0' && std::isfinite(*found) && *found >= 0;
+}
+
+int Refused(const char* name, const char* got, const char* wanted) {
+  std::fprintf(stderr, "error: %s is '%s': wanted %s\n", name, got, wanted);
+  return 2;
+}
+
 void Print(int id) {
   if (id >= 1 && id <= kNumSymbols) std::fwrite(kSymbols[id - 1], 1, kLengths[id - 1], stdout);
 }
@@ -54,13 +76,20 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::vector<int> prompt = Encode(argv[1]);
-  const long wanted = std::max(0L, argc > 2 ? std::atol(argv[2]) : 300L);
+  constexpr long kLargest = std::numeric_limits<int>::max();
+  long wanted = 300, seed = 0;
+  float temperature = 1.0f;
+  if (argc > 2 && !Whole(argv[2], 0, kLargest, &wanted)) return Refused("NUM_CHARS", argv[2], "a whole number from 0");
+  if (argc > 3 && !Temperature(argv[3], &temperature)) return Refused("TEMPERATURE", argv[3], "a number from 0");
+  if (argc > 4 && !Whole(argv[4], std::numeric_limits<int>::min(), kLargest, &seed)) {
+    return Refused("SEED", argv[4], "a whole number of 32 bits");
+  }
 
   // Too large for a stack. All arguments are zero, which is a cold start.
   auto model = std::make_unique<rnnapps::Model>();
   for (int i = 0; i < rnnapps::Model::kNumArgs; ++i) std::memset(model->arg_data(i), 0, model->arg_size(i));
-  model->arg_feed_temperature_data()[0] = argc > 3 ? static_cast<float>(std::atof(argv[3])) : 1.0f;
-  model->arg_feed_seed_data()[0] = argc > 4 ? std::atoi(argv[4]) : 0;
+  model->arg_feed_temperature_data()[0] = temperature;
+  model->arg_feed_seed_data()[0] = static_cast<int>(seed);
 
   long read = 0, written = 0;
   while (written < wanted) {
