@@ -26,7 +26,7 @@ def trained(tmp_path, monkeypatch):
         monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
         folder = folder or tmp_path / str(next(number))
         # A rate at which the last model is not the best.
-        toy.train(toy.Config(folder, epochs=2, validate_every=1.0, learning_rate=0.7, **changes))
+        toy.train(toy.Config(folder, validate_every=1.0, learning_rate=0.7, **{"epochs": 2, **changes}))
         return folder
 
     return train
@@ -44,7 +44,7 @@ def assert_same_model(one, other):
 
 
 def test_the_clock_chooses_nothing(trained):
-    fast, slow = trained(0.001), trained(0.9)
+    fast, slow = trained(0.001, epochs=3), trained(0.9, epochs=3)
     assert validations(fast) == validations(slow) and len(validations(fast)) > 4
     figures = [figure for _, figure in validations(fast)]
     assert min(figures) == Run(fast).load_figures()["validation"] < figures[-1]
