@@ -4,9 +4,12 @@ import dataclasses
 import io
 import random
 
+import small_runs
 from PIL import Image
 
-from rnnapps.captioning import PRESETS
+from rnnapps.captioning import PRESETS, Config, Export, export, train
+from rnnapps.captioning.build import DATA
+from rnnapps.training.run import Run
 
 COLOURS = {"red": (220, 30, 30), "green": (20, 150, 40), "blue": (30, 60, 220), "yellow": (240, 220, 20)}
 
@@ -35,6 +38,34 @@ def folder(path, count=300, seed=0):
 
 def config(path, **changes):
     """Of a run on such pictures in `path/run`."""
-    options = {**folder(path / "data"), "run": path / "run", "epochs": 14.0, "units": 32, "embedding": 16}
+    options = {**folder(path / "data"), "run": path / "run", "epochs": 7.0, "units": 32, "embedding": 16}
     options |= {"validation_fraction": 0.1, "test_fraction": 0.1, **changes}
     return dataclasses.replace(PRESETS["tiny"], **options)
+
+
+def few(path, **changes):
+    """Of a run of one update that learns nothing yet, on twenty pictures in `path/data`."""
+    options = {**folder(path / "data", 20), "run": path / "run", "epochs": 0.01, "units": 4, "attention_units": 4}
+    options |= {"embedding": 4, "max_length": 5, "validation_fraction": 0.2, "test_fraction": 0.0, **changes}
+    return dataclasses.replace(PRESETS["tiny"], **options)
+
+
+def learnt(kept):
+    """The config of a run that has learnt to name two colours."""
+
+    def make(path):
+        with small_runs.quickly():
+            train(config(path))
+
+    return Run(kept.folder("captioning-colours", make) / "run", DATA).load_config(Config)
+
+
+def exported(kept):
+    """The SavedModel of that run."""
+    run = learnt(kept).run
+
+    def make(path):
+        with small_runs.quickly():
+            export(Export(run=run, output=path, name="colours"))
+
+    return kept.folder("captioning-export", make) / "colours" / "1"

@@ -3,7 +3,11 @@
 import dataclasses
 import random
 
-from rnnapps.translation import PRESETS
+import small_runs
+
+from rnnapps.training.run import Run
+from rnnapps.translation import PRESETS, Config, Export, export, train
+from rnnapps.translation.build import DATA
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
 
@@ -22,6 +26,34 @@ def pairs(path, count=400, seed=0):
 def config(folder, **changes):
     """Of a run on that language in `folder/run`."""
     return dataclasses.replace(
-        PRESETS["tiny"], pairs=(pairs(folder / "numbers.tsv", 2_000),), run=folder / "run", tokens="word", units=32,
-        epochs=12.0, validation_fraction=0.1, test_fraction=0.1, batch_size=32, learning_rate=0.02, **changes,
+        PRESETS["tiny"], pairs=(pairs(folder / "numbers.tsv", 800),), run=folder / "run", tokens="word", units=32,
+        epochs=8.0, validation_fraction=0.05, test_fraction=0.1, batch_size=32, learning_rate=0.02, **changes,
     )  # fmt: skip
+
+
+def few(folder, **changes):
+    """Of a run of one update that learns nothing yet, on thirty pairs in `folder/few.tsv`."""
+    options = {"pairs": (pairs(folder / "few.tsv", 30),), "run": folder / "run", "epochs": 0.01, "units": 4}
+    options |= {"embedding": 4, "max_length": 6, "validation_fraction": 0.2, "test_fraction": 0.0, **changes}
+    return dataclasses.replace(PRESETS["tiny"], **options)
+
+
+def learnt(kept):
+    """The config of a run that has learnt the language."""
+
+    def make(path):
+        with small_runs.quickly():
+            train(config(path))
+
+    return Run(kept.folder("translation-numbers", make) / "run", DATA).load_config(Config)
+
+
+def exported(kept):
+    """The SavedModel of that run."""
+    run = learnt(kept).run
+
+    def make(path):
+        with small_runs.quickly():
+            export(Export(run=run, output=path, name="numbers"))
+
+    return kept.folder("translation-export", make) / "numbers" / "1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
 import pty
 import re
@@ -131,7 +132,10 @@ def test_the_help_shows_the_values_of_the_preset(capsys: pytest.CaptureFixture[s
     assert "(default: simple_rnn)" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("verb", ["", "train", "evaluate", "predict", "export", "serve"])
+@pytest.mark.parametrize(
+    "verb",
+    ["", "train", *(pytest.param(verb, marks=pytest.mark.full) for verb in ("evaluate", "predict", "export", "serve"))],
+)
 def test_help_does_not_import_tensorflow(verb: str) -> None:
     arguments = [verb, "--help"] if verb else []
     code = (
@@ -234,10 +238,15 @@ def test_bad_usage_is_one_sentence(command: str, sentence: str, capsys: pytest.C
     assert captured.err.startswith(f"error: {sentence}") and captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-@pytest.mark.parametrize("columns", ["30", "80"])
-@pytest.mark.parametrize("terminal", [False, True])
-def test_tyro_s_box_is_read_in_every_form(encoding: str, columns: str, terminal: bool) -> None:
+BOXES = list(itertools.product([False, True], ["30", "80"], ["utf-8", "ascii"]))
+QUICK = (True, "30", "utf-8"), (False, "80", "ascii")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "columns", "encoding"),
+    [*QUICK, *(pytest.param(*box, marks=pytest.mark.full) for box in BOXES if box not in QUICK)],
+)
+def test_tyro_s_box_is_read_in_every_form(terminal: bool, columns: str, encoding: str) -> None:
     ours, theirs = pty.openpty() if terminal else os.pipe()  # its colours and frames depend on standard output
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": columns, "TERM": "xterm"}
     command = [sys.executable, "-m", TASK, "train", "--learning-rate", "high"]
@@ -279,11 +288,15 @@ def test_every_task_serves_its_shipped_model(task: str, tmp_path: Path) -> None:
                  "or a command, did you mean serve? known: serve, verify"),
     ],
 )  # fmt: skip
-def test_bad_usage_of_serve_is_one_sentence(command: str, sentence: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "rnnapps", *shlex.split(command)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {sentence}\n")
+def test_bad_usage_of_serve_is_one_sentence(command: str, sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.overview(shlex.split(command)) == 2
+    assert capfd.readouterr() == ("", f"error: {sentence}\n")
+
+
+def test_a_command_of_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "rnnapps", "serve", "--rest-port", "70000"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: --rest-port 70000: wanted 0 to 65535\n")
 
 
 def test_the_help_of_serve_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -389,7 +402,7 @@ def test_legacy_keras_is_refused(toy: str, monkeypatch: pytest.MonkeyPatch, caps
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"]])
+@pytest.mark.parametrize("arguments", [["predict", "--help"], pytest.param(["--help"], marks=pytest.mark.full)])
 def test_a_reader_that_goes_away_ends_it_quietly(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)

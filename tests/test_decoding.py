@@ -95,22 +95,35 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("how", WAYS, ids=str)
-def test_equals_a_loop_by_hand(how, jit_compile):
+def test_equals_a_loop_by_hand(how, jit_compile=False):
     lengths = [30, 40, 17]
     drawn = write(PROMPTS, SEEDS, lengths, jit_compile=jit_compile, **how)
     assert drawn == [by_hand(p, s, n, **how) for p, s, n in zip(PROMPTS, SEEDS, lengths, strict=True)]
 
 
-@pytest.mark.parametrize("how", [{}, {"top_p": 0.7, "min_p": 0.02, "repetition_penalty": 1.2}], ids=str)
-def test_text_is_the_same_alone_in_chunks_and_under_xla(how):
+@pytest.mark.parametrize("how", [WAYS[3], *(pytest.param(how, marks=pytest.mark.full) for how in WAYS)], ids=str)
+def test_equals_a_loop_by_hand_under_xla(how):
+    test_equals_a_loop_by_hand(how, jit_compile=True)
+
+
+FILTERS = [{"top_p": 0.7, "min_p": 0.02, "repetition_penalty": 1.2}, pytest.param({}, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("how", FILTERS, ids=str)
+def test_text_is_the_same_alone_and_in_chunks(how):
     lengths = [30, 40, 37]
     whole = write(PROMPTS, SEEDS, lengths, **how)
     alone = [write([p], [s], [n], **how)[0] for p, s, n in zip(PROMPTS, SEEDS, lengths, strict=True)]
     assert alone == whole
     for chunk in (1, 2, 8):  # 2 is shorter than a prompt
         assert write(PROMPTS, SEEDS, lengths, chunk=chunk, **how) == whole
+
+
+@pytest.mark.parametrize("how", FILTERS, ids=str)
+def test_text_is_the_same_under_xla(how):
+    lengths = [30, 40, 37]
+    whole = write(PROMPTS, SEEDS, lengths, **how)
     assert write(PROMPTS, SEEDS, lengths, jit_compile=True, **how) == whole
     assert write(PROMPTS, SEEDS, lengths, chunk=8, jit_compile=True, **how) == whole
 
@@ -141,7 +154,7 @@ def test_draws_follow_the_model_and_never_give_token_0():
     assert stats.chisquare(counts[1:], flatter / flatter.sum() * count).pvalue < 1e-4
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_follow_equals_a_loop_by_hand(jit_compile):
     inputs, targets = RNG.integers(0, VOCABULARY, (2, 3, 9)).astype(np.int32)
     follow = tf.function(functools.partial(decoding.follow, step), jit_compile=jit_compile)

@@ -10,6 +10,7 @@ from rnnapps.ops.heads import LEVELS, head
 from rnnapps.ops.random import uniform
 from rnnapps.training.calibration import calibrate
 
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 SHAPE = Shape(6, 4, 2, future=(0, 3), static=(2,), num_series=3, cycles=("day",))
 
 
@@ -29,8 +30,15 @@ def row(x, i):
     return {name: value[i : i + 1] for name, value in x.items()}
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-@pytest.mark.parametrize("kind", ["normal", "student_t"])
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        ("normal", "gru"),
+        ("student_t", "lstm"),
+        pytest.param("normal", "lstm", marks=pytest.mark.full),
+        pytest.param("student_t", "gru", marks=pytest.mark.full),
+    ],
+)
 def test_paths_are_those_of_the_whole_network_step_by_step(cell, kind):
     """Every value is the draw that the network, run over all steps, makes of the values before it."""
     one, x, count = head(kind), inputs(), 3
@@ -51,8 +59,9 @@ def test_paths_are_those_of_the_whole_network_step_by_step(cell, kind):
 
 
 def test_a_rows_paths_are_its_own():
-    one, x = head("normal"), inputs()
-    network = forecaster("autoregressive", SHAPE, one.parameters, units=5)
+    one, shape = head("normal"), Shape(3, 2, 1, num_series=3)
+    x = inputs(shape)
+    network = forecaster("autoregressive", shape, one.parameters, units=5)
     seed = tf.constant([7, 8, 9])
     drawn = tf.function(forecasts.paths)(network, one, x, seed, 5)["paths"]
     alone = forecasts.paths(network, one, row(x, 1), seed[1:2], 5)["paths"]
@@ -65,7 +74,7 @@ def test_a_rows_paths_are_its_own():
     np.testing.assert_allclose(again["quantiles"][0], found["quantiles"][2], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mae", "quantiles", "normal"])
+@pytest.mark.parametrize("kind", ["mae", "normal", pytest.param("quantiles", marks=pytest.mark.full)])
 def test_calibrated_bands_hold_where_the_heads_own_do_not(kind):
     one, shape = head(kind), Shape(6, 2, 2)
     network = forecaster("direct", shape, one.parameters, units=3)

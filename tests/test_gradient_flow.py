@@ -14,6 +14,7 @@ from PIL import Image
 
 from rnnapps import gradient_flow as command
 from rnnapps.inspect import GradientFlow, chart
+from rnnapps.inspect import comparison as comparing
 from rnnapps.inspect.comparison import Measured, Settings, compare
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,11 @@ def measured(norms, terms=((3.0, 4.0),)):
 
 def comparison(**changes):
     return {one.cell: one for one in compare(dataclasses.replace(SMALL, **changes))}
+
+
+def one_cell(name, **changes):
+    """What the comparison holds of a cell, without the time for the others."""
+    return comparing._measure(name, dataclasses.replace(SMALL, **changes))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def test_clipping_is_that_of_the_norm():
 
 @pytest.mark.parametrize("radius", [0.9, 1.1])
 def test_near_zero_a_plain_network_is_linear(radius):
-    one = comparison(spectral_radius=radius, input_scale=1e-9)["SimpleRNN"]
+    one = one_cell("SimpleRNN", spectral_radius=radius, input_scale=1e-9)
     np.testing.assert_allclose(one.flow.jacobians, radius ** np.arange(SMALL.steps), rtol=1e-6)
     np.testing.assert_allclose(one.factor, radius, rtol=1e-6)
 
@@ -61,31 +67,42 @@ def test_near_zero_a_plain_network_is_linear(radius):
 def test_the_bias_is_that_of_the_gate_that_keeps(bias):
     """Without recurrent matrices and inputs, the gate is all that lies between two states."""
     kept = 1 / (1 + np.exp(-bias))
-    found = comparison(spectral_radius=0.0, input_scale=0.0, gate_bias=bias)
     for cell, state in (("GRU", 0), ("LSTM", 1), ("minGRU", 0)):
-        norms = found[cell].flow.d_states[state][::-1]
+        found = one_cell(cell, spectral_radius=0.0, input_scale=0.0, gate_bias=bias, steps=5)
+        norms = found.flow.d_states[state][::-1]
         np.testing.assert_allclose(norms[1:] / norms[:-1], kept, rtol=1e-6)
 
 
 def test_cells_share_inputs_and_loss_and_differ_in_what_they_carry():
-    found = comparison(steps=30)
+    found = comparison()
     assert list(found) == CELLS
     words = [one.verdict for one in found.values()]
     assert words == ["vanishes", "carries", "carries", "carries"]
     for one in found.values():
         np.testing.assert_allclose(one.flow.d_hidden[-1], 1)
-    assert comparison(spectral_radius=3.0, steps=30)["SimpleRNN"].verdict == "explodes"
-    again, other = (comparison(seed=seed)["LSTM"].flow.terms for seed in (0, 1))
-    np.testing.assert_array_equal(again, comparison()["LSTM"].flow.terms)
-    assert not np.allclose(again, other)
+    assert one_cell("SimpleRNN", spectral_radius=3.0).verdict == "explodes"
 
 
-@pytest.mark.parametrize(("radius", "word"), [("1e9", "explodes"), ("0", "vanishes")])
-def test_extremes_are_drawn_too(radius, word, tmp_path, capfd):
+def test_a_seed_fixes_the_comparison():
+    first, again, other = (one_cell("minGRU", seed=seed, steps=5).flow.terms for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize(("radius", "word"), [("1e30", "explodes"), ("0", "vanishes")])
+@pytest.mark.parametrize("cells", [["SimpleRNN"], pytest.param(CELLS, marks=pytest.mark.full)], ids=len)
+def test_extremes_are_drawn_too(radius, word, cells, tmp_path, capfd, monkeypatch):
     """More than a float holds, nothing at all, and inputs that leave the gradient of every weight at zero."""
-    arguments = ["--units", "2", "--steps", "60", "--rows", "1", "--spectral-radius", radius, "--input-scale", "0"]
+    monkeypatch.setattr(comparing, "_CELLS", {name: comparing._CELLS[name] for name in cells})
+    arguments = ["--units", "2", "--steps", "13", "--rows", "1", "--spectral-radius", radius, "--input-scale", "0"]
     assert command.main([*arguments, "--output", str(tmp_path / "a.png")]) == 0
     assert capfd.readouterr().out.splitlines()[1].endswith(f"  {word}")
+    check_png(tmp_path / "a.png", 400 * len(cells))
+
+
+def check_png(path, width):
+    with Image.open(path) as image:
+        assert image.format == "PNG" and image.width > width and len(image.convert("RGB").getcolors(1 << 24)) > 50
 
 
 def test_the_picture_shows_clipping_where_it_changes_something():
@@ -110,19 +127,32 @@ def test_a_picture_of_extremes_can_be_drawn(tmp_path):
     assert (tmp_path / "new" / "a.svg").read_text().startswith("<?xml")
 
 
-def test_the_command_prints_a_table_and_writes_a_picture(tmp_path, capfd):
-    path = tmp_path / "flow.png"
+def test_the_command_prints_a_table_and_says_where_the_picture_is(tmp_path, capfd, monkeypatch):
+    path, asked, drawn = tmp_path / "flow.png", [], []
+    found = compare(dataclasses.replace(SMALL, steps=5))
+    monkeypatch.setattr(comparing, "compare", lambda settings: asked.append(settings) or found)
+    monkeypatch.setattr(chart, "draw", lambda *arguments: drawn.append(arguments))
     arguments = ["--units", "4", "--steps", "10", "--rows", "2", "--gate-bias", "3", "--output", str(path)]
     assert command.main(arguments) == 0
     out, err = capfd.readouterr()
     head, *lines = out.splitlines()
     assert head.split("  ")[0] == "cell" and [line.split()[0] for line in lines] == CELLS
     assert {line.split()[-1] for line in lines} <= {"vanishes", "explodes", "carries"}
+    assert [(one.units, one.steps, one.rows, one.gate_bias) for one in asked] == [(4, 10, 2, 3.0)]
+    assert [line.split()[1] for line in lines] == [f"{one.factor:.3g}" for one in found]
+    ((measured, clip, title, place),) = drawn
+    assert (measured, clip, place) == (found, command.Options().clip, path) and "4 units" in title
+    assert err.strip() == str(path)
+
+
+@pytest.mark.full
+def test_the_command_writes_a_picture(tmp_path, capfd):
+    arguments = ["--units", "4", "--steps", "10", "--rows", "2", "--gate-bias", "3"]
+    assert command.main([*arguments, "--output", str(tmp_path / "a.png")]) == 0
+    lines = capfd.readouterr().out.splitlines()[1:]
     found = comparison(units=4, steps=10, gate_bias=3.0)
     assert [line.split()[1] for line in lines] == [f"{one.factor:.3g}" for one in found.values()]
-    assert err.strip() == str(path)
-    with Image.open(path) as image:
-        assert image.format == "PNG" and image.width > 1500 and len(image.convert("RGB").getcolors(1 << 24)) > 50
+    check_png(tmp_path / "a.png", 1500)
 
 
 @pytest.mark.parametrize(

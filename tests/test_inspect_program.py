@@ -1,5 +1,6 @@
 """The programs of XLA: they can be had for any device, and nothing in them belongs to one device."""
 
+import itertools
 import re
 
 import keras
@@ -13,8 +14,23 @@ from rnnapps.inspect import custom_calls, gradient_hlo, hlo
 from rnnapps.models.text_generator import CELLS, text_generator
 from rnnapps.training.trainer import CarriedStateTrainer
 
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+
+FULL = pytest.mark.full
 PLATFORMS = ["CPU", "GPU"]
+QUICK = {
+    ("lstm", "GPU"),
+    ("simple_rnn", "CPU"),
+    ("SLSTM", "CPU"),
+    ("MLSTM", "GPU"),
+    ("LayerNormLSTM", "GPU"),
+    ("MinGRU", "CPU"),
+}
 VOCABULARY, BATCH, TIME = 11, 4, 7
+
+
+def cases(names):
+    return [pytest.param(*case, marks=() if case in QUICK else FULL) for case in itertools.product(names, PLATFORMS)]
 
 
 def text_model(cell):
@@ -33,8 +49,7 @@ def results(program):
     return len(re.findall(r"\w+\[[\d,]*\]", shapes))
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "platform"), cases(CELLS))
 def test_loss_and_gradients_of_a_text_model(cell, platform):
     model = text_model(cell)
     model.compile("adam", {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)})
@@ -47,7 +62,7 @@ def test_loss_and_gradients_of_a_text_model(cell, platform):
     assert len(re.findall(rf"f32\[6,{gates}\]\S* dot\(", program)) >= 2
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [pytest.param(cell, marks=() if cell == "gru" else FULL) for cell in CELLS])
 def test_whole_training_step_of_a_text_model(cell):
     model = text_model(cell)
     trainer = CarriedStateTrainer(model, BATCH, clip="global_norm")
@@ -61,8 +76,7 @@ def test_whole_training_step_of_a_text_model(cell):
     assert results(program) == 3 + 3 * len(model.trainable_variables) + 1 + len(trainer.carried) + 2
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "platform"), cases(CELLS))
 def test_decoding_of_a_text_model(cell, platform):
     model = text_model(cell)
     rows = tf.ones((BATCH,))
@@ -79,13 +93,13 @@ def test_decoding_of_a_text_model(cell, platform):
     assert re.search(r"\bwhile\(", program) and f"s32[{BATCH},{TIME}]" in program
 
 
-@pytest.mark.parametrize("cell", [cells.MinGRUCell, cells.SLSTMCell, cells.MLSTMCell, cells.LayerNormLSTMCell])
-def test_other_cells(cell):
-    model = keras.Sequential([keras.Input((TIME, 3)), layers.Unroll(cell(6, dropout=0.1)), keras.layers.Dense(2)])
+@pytest.mark.parametrize(("cell", "platform"), cases(["MinGRU", "SLSTM", "MLSTM", "LayerNormLSTM"]))
+def test_other_cells(cell, platform):
+    layer = layers.Unroll(getattr(cells, f"{cell}Cell")(6, dropout=0.1))
+    model = keras.Sequential([keras.Input((TIME, 3)), layer, keras.layers.Dense(2)])
     model.compile("sgd", "mse")
-    for platform in PLATFORMS:
-        program = gradient_hlo(model, np.ones((BATCH, TIME, 3), "float32"), np.ones((BATCH, 2), "float32"), platform)
-        assert custom_calls(program) == []
+    program = gradient_hlo(model, np.ones((BATCH, TIME, 3), "float32"), np.ones((BATCH, 2), "float32"), platform)
+    assert custom_calls(program) == []
 
 
 def test_a_program_computes_its_function():

@@ -38,25 +38,26 @@ def unroll(cell, **kwargs):
     return Unroll(cell, **{"return_sequences": True, "return_state": True, "dtype": cell.dtype_policy, **kwargs})
 
 
-def run(cell, training, x=None, mask=None, **kwargs):
+def run(cell, training, x=None, mask=None, traced=True, **kwargs):
     """Sequence and states, and the gradients of a weighted sum of them by inputs, initial states and weights.
 
-    Traced for any number of rows and steps.
+    Traced for any number of rows and steps, unless asked otherwise.
     """
     layer = unroll(cell, **kwargs)
     x = tf.constant(inputs() if x is None else x, cell.compute_dtype)
     start = start_of(cell, len(x))
     unknown = [tf.TensorSpec((None, None, UNITS), x.dtype), [tf.TensorSpec((None, s.shape[1]), s.dtype) for s in start]]
 
-    @tf.function(autograph=False, input_signature=unknown)
-    def traced(x, start):
+    def gradients(x, start):
         with tf.GradientTape() as tape:
             tape.watch([x, *start])
             outputs = layer(x, initial_state=start, mask=mask, training=training)
             loss = weighted_sum(outputs)
         return outputs, tape.gradient(loss, [x, *start, *[weight.value for weight in cell.trainable_weights]])
 
-    return traced(x, start)
+    if traced:
+        gradients = tf.function(gradients, autograph=False, input_signature=unknown)
+    return gradients(x, start)
 
 
 def lstm(**kwargs):

@@ -2,24 +2,19 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import colour_pictures
 import pytest
 from colour_pictures import COLOURS, picture
-from elsewhere import HIDE
 
 from rnnapps import cli
-from rnnapps.captioning import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+from rnnapps.captioning import PRESETS, Config, Evaluate, Predict, evaluate, predict, train
 from rnnapps.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+pytestmark = pytest.mark.usefixtures("eagerly")
 TINY = PRESETS["tiny"]
-ELSEWHERE = (
-    HIDE
-    + """
-import json, tensorflow as tf
+ELSEWHERE = """
+import json, sys, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 files = [open(path, "rb").read() for path in sys.argv[2:]]
 found = served(image_bytes=tf.constant(files))
@@ -27,15 +22,6 @@ alone = [served(image_bytes=tf.constant([file]))["caption"].numpy()[0] for file 
 assert alone == found["caption"].numpy().tolist()
 print(json.dumps([text.decode() for text in found["caption"].numpy()]))
 """
-)
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory, one_step_a_turn):
-    """A run that has learnt to name two colours."""
-    config = colour_pictures.config(tmp_path_factory.mktemp("colours"))
-    train(config)
-    return config
 
 
 def test_it_describes_what_it_has_not_seen(colours, capsys, tmp_path):
@@ -45,8 +31,14 @@ def test_it_describes_what_it_has_not_seen(colours, capsys, tmp_path):
     assert "BLEU-4" not in printed and "bleu-4" in printed and "chrf: nrefs:1" in printed
     lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()]
     assert len(lines) > 20 and all(name.endswith(".png") and " above " in text for name, text in lines)
-    again = evaluate(Evaluate(run=colours.run, json=True))
-    assert json.loads(capsys.readouterr().out) == again == found
+
+
+def test_figures_of_a_run_are_those_of_its_evaluation(colours, capsys):
+    found = evaluate(Evaluate(run=colours.run, json=True))
+    assert json.loads(capsys.readouterr().out) == found
+    figures = json.loads((colours.run / "figures.json").read_text())
+    for name, value in found["pictures, test"].items():
+        assert figures[f"test_{name}"] == value, name
 
 
 def test_pictures_from_everywhere(colours, tmp_path, capsys):
@@ -60,9 +52,15 @@ def test_pictures_from_everywhere(colours, tmp_path, capsys):
     assert predict(Predict(run=colours.run, image=(tmp_path,), batch_size=3)) == wanted
     captured = capsys.readouterr()
     assert f"{one}\tred above blue\n" in captured.out and "broken.jpg" in captured.err
-    assert predict(Predict(run=colours.run, image=(tmp_path / "*e*.jpg",), prefix="red")) != wanted
     with pytest.raises(UsageError, match=r"broken\.jpg"):
         predict(Predict(run=colours.run, image=(tmp_path / "broken.jpg",)))
+
+
+def test_a_pattern_of_names_and_the_begin_of_a_caption(colours, tmp_path):
+    for top in ("green", "blue", "red"):
+        (tmp_path / f"{top}.jpg").write_bytes(picture(top, "blue", kind="JPEG"))
+    found = predict(Predict(run=colours.run, image=(tmp_path / "*e*n.jpg", tmp_path / "r*"), prefix="green"))
+    assert found == [["green above blue"], ["green above blue"]]
 
 
 def test_several_captions_with_scores_and_where_they_looked(colours, tmp_path, capsys):
@@ -75,29 +73,41 @@ def test_several_captions_with_scores_and_where_they_looked(colours, tmp_path, c
     scores = [one["score"] for one in found["captions"]]
     assert scores == sorted(scores, reverse=True) and len(scores) == 3 and max(scores) < 0
     assert (tmp_path / "look.png").read_bytes().startswith(b"\x89PNG")
-    drawn = Predict(run=colours.run, image=(path,), num_samples=8, temperature=3.0, seed=1)
-    assert predict(drawn) == predict(drawn) != predict(dataclasses.replace(drawn, seed=100))
 
 
-@pytest.mark.full
-def test_an_export_answers_as_the_run_does(colours, tmp_path):
-    path = export(Export(run=colours.run, output=tmp_path / "models", name="colours"))
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["figures"]["test_exact"] > 0.9 and manifest["grid"] == [4, 4]
-    assert "images" not in manifest["config"] and "run" not in manifest["config"]
+def test_drawn_captions_are_of_their_seed(colours):
+    drawn = {"num_samples": 8, "temperature": 3.0, "seed": 1, "max_length": 6}
+    options = Predict(run=colours.run, image=(colours.images / "0.png",), **drawn)
+    assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
+
+
+def drawings(folder):
+    """Three pictures in files of three kinds, and what they show."""
     files = []
     for top, kind in (("red", "PNG"), ("blue", "JPEG"), ("green", "GIF")):
-        files.append(tmp_path / f"{top}.{kind.lower()}")
+        files.append(folder / f"{top}.{kind.lower()}")
         files[-1].write_bytes(picture(top, "yellow", kind=kind))
-    script = [sys.executable, "-c", ELSEWHERE, str(path), *map(str, files)]
-    printed = subprocess.run(script, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    found = [[text] for text in json.loads(printed.splitlines()[-1])]
-    assert found == [["red above yellow"], ["blue above yellow"], ["green above yellow"]]
-    assert found == predict(Predict(model=path, image=tuple(files)))
+    return files, [["red above yellow"], ["blue above yellow"], ["green above yellow"]]
+
+
+def test_an_export_answers_as_the_run_does(exported, elsewhere, tmp_path):
+    manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["figures"]["test_exact"] > 0.9 and manifest["grid"] == [4, 4]
+    assert "images" not in manifest["config"] and "run" not in manifest["config"]
+    files, wanted = drawings(tmp_path)
+    assert [[text] for text in json.loads(elsewhere.run(ELSEWHERE, exported, *files))] == wanted
+
+
+def test_an_export_in_the_place_of_a_run(exported, tmp_path):
+    files, wanted = drawings(tmp_path)
+    assert predict(Predict(model=exported, image=tuple(files))) == wanted
     with pytest.raises(UsageError, match="without --images"):
-        evaluate(Evaluate(model=path))
-    new = colour_pictures.folder(tmp_path / "new", 20, seed=9)
-    assert evaluate(Evaluate(model=path, **new))["pictures"]["exact"] > 0.9
+        evaluate(Evaluate(model=exported))
+
+
+def test_an_export_is_scored_on_other_pictures(exported, tmp_path):
+    new = colour_pictures.folder(tmp_path, 20, seed=9)
+    assert evaluate(Evaluate(model=exported, **new))["pictures"]["exact"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -137,21 +147,20 @@ def test_what_is_not_there_is_said_in_a_sentence(colours, tmp_path):
 
 
 def test_one_bad_picture_ends_no_run(tmp_path, capsys):
-    data = colour_pictures.folder(tmp_path / "data", 40)
-    (data["images"] / "3.png").write_bytes(b"a text")
-    (data["images"] / "4.png").write_bytes((data["images"] / "4.png").read_bytes()[:60])
-    with data["captions"].open("a", encoding="utf-8") as file:
+    config = colour_pictures.few(tmp_path)
+    (config.images / "3.png").write_bytes(b"a text")
+    (config.images / "4.png").write_bytes((config.images / "4.png").read_bytes()[:60])
+    with config.captions.open("a", encoding="utf-8") as file:
         file.write("absent.png\tno picture\n5.png\t\nno tab\n")
-    train(dataclasses.replace(TINY, **data, run=tmp_path / "run", test_fraction=0.1))
+    train(config)
     said = " ".join(capsys.readouterr())
     for name in ("3.png", "4.png", "absent.png"):
         assert name in said, said
-    before = (tmp_path / "run" / "model.keras").read_bytes()
+    before = (config.run / "model.keras").read_bytes()
     (tmp_path / "bad.tsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"bad\.tsv"):
-        bad = {**data, "captions": tmp_path / "bad.tsv"}
-        train(dataclasses.replace(TINY, **bad, run=tmp_path / "run", overwrite=True))
-    assert (tmp_path / "run" / "model.keras").read_bytes() == before
+        train(dataclasses.replace(config, captions=tmp_path / "bad.tsv", overwrite=True))
+    assert (config.run / "model.keras").read_bytes() == before
 
 
 def test_defaults_of_the_config():

@@ -13,6 +13,9 @@ from conformance.cases import MASKS, assert_same, named_weights, weighted_sum
 from rnnapps import cells
 from rnnapps.layers import Unroll
 
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+eager_and_traced = pytest.mark.usefixtures("eager_and_traced")
+
 BATCH, TIME, FEATURES, UNITS = 4, 7, 3, 6
 FORGETTING = {"CoupledLSTM": 0, "LayerNormLSTM": 1, "PeepholeLSTM": 1, "ProjectedLSTM": 1, "SLSTM": 1, "UGRNN": 0}
 
@@ -84,6 +87,7 @@ def with_biases(cell):
     return {**absent, **weights}
 
 
+@eager_and_traced
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_against_the_equations_and_the_loop(name):
     cell = filled(make(name, dtype="float64", **OPTIONS[name]))
@@ -230,6 +234,7 @@ def test_slstm_is_the_form_without_stabiliser(forget):
     assert_same([part * np.exp(m) for part in scaled], [c, n], 1e-9)
 
 
+@eager_and_traced
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])
 @pytest.mark.parametrize("execution", ["scan", "loop"])
 def test_slstm_does_not_overflow(forget, execution):

@@ -13,13 +13,9 @@ from wrapping import BATCH, EXACT, TIME, UNITS, assert_share, filled, inputs, ls
 
 from rnnapps import cells
 from rnnapps.layers import Unroll
-from rnnapps.ops import time_loop
 
-
-@pytest.fixture(autouse=True)
-def one_step_a_turn(monkeypatch):
-    """Each step that a turn of the engine's loop holds costs time to trace and compile, and is no cell's business."""
-    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+eager_and_traced = pytest.mark.usefixtures("eager_and_traced")
 
 
 class Stranger(keras.layers.Layer):
@@ -35,6 +31,7 @@ class Stranger(keras.layers.Layer):
         return new / 2, [new]
 
 
+@eager_and_traced
 def test_a_strangers_cell():
     cell = filled(cells.ZoneoutCell(Stranger(dtype="float64"), 0.25))
     assert (cell.state_size, cell.output_size, cell.leaves_dropout) == (UNITS, UNITS, False)
@@ -76,6 +73,7 @@ WRAPPED = {
 }
 
 
+@eager_and_traced
 @pytest.mark.parametrize("kind", PASS_ON)
 @pytest.mark.parametrize("wrapped", WRAPPED)
 @pytest.mark.parametrize("execution", ["auto", "loop"])
@@ -90,7 +88,7 @@ def test_dropout_acts_once_and_inside_the_inner_cell(kind, wrapped, execution):
     if execution == "loop" and "Keras" in kind:
         layers.append(keras.layers.RNN(cell, return_sequences=True, dtype="float64"))
     x, times = inputs(50), 2 if wrapped == "twice" else 1
-    for call in [*layers, *(tf.function(layer, autograph=False) for layer in layers)]:
+    for call in (tf.function(layer, autograph=False) for layer in layers):
         drawn = [np.array(call(x, training=True)) / x - times for _ in range(2)]
         for added in drawn:
             assert np.all(np.isclose(added, 0, atol=1e-6) | np.isclose(added, 4, atol=1e-6))
@@ -100,6 +98,7 @@ def test_dropout_acts_once_and_inside_the_inner_cell(kind, wrapped, execution):
         np.testing.assert_allclose(call(x, training=False), (times + 1) * x, **EXACT)
 
 
+@eager_and_traced
 def test_residual_holds_the_sum_at_masked_steps():
     cell, mask = filled(cells.ResidualCell(lstm())), np.array(MASKS["inner"], bool)
     engine, loop = (run(cell, False, mask=mask, execution=execution) for execution in ("scan", "loop"))
@@ -119,6 +118,7 @@ NESTED = {
 }
 
 
+@eager_and_traced
 @pytest.mark.parametrize("nested", NESTED)
 @pytest.mark.parametrize("inner", [cells.LSTMCell, cells.PeepholeLSTMCell])
 def test_nested_wrappers_are_the_loop(nested, inner):
@@ -130,6 +130,7 @@ def test_nested_wrappers_are_the_loop(nested, inner):
     assert layer.execution_reason.startswith("scan: ")
 
 
+@eager_and_traced
 def test_zoneout_around_and_inside_residual_is_the_same():
     one, other = (filled(NESTED[name](lstm())) for name in ("zoneout of residual", "residual of zoneout"))
     for training in (False, True):
@@ -149,22 +150,22 @@ def test_gradient_in_training_is_the_slope(inner):
     mask = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]], bool)
 
     def loss(sources):
-        cell = make_dropped(inner)
+        """And the weights that it was computed with."""
+        cell, (x, *start) = make_dropped(inner), sources[:3]
         for weight, value in zip(cell.trainable_weights, sources[3:], strict=True):
             weight.assign(value)
-        with tf.GradientTape() as tape:
-            tape.watch(sources[:3])
-            x, *start = sources[:3]
-            total = weighted_sum(unroll(cell)(x, initial_state=start, mask=mask, training=True))
-        weights = [weight.value for weight in cell.trainable_weights]
-        return float(total), tape.gradient(total, [*sources[:3], *weights])
+        total = weighted_sum(unroll(cell)(x, initial_state=start, mask=mask, training=True))
+        return total, [weight.value for weight in cell.trainable_weights]
 
     cell = make_dropped(inner)
     at = [tf.constant(inputs(3, 4)), *start_of(cell, 3), *[tf.constant(w.numpy()) for w in cell.trainable_weights]]
-    for i, gradient in enumerate(loss(at)[1]):
+    with tf.GradientTape() as tape:
+        tape.watch(at[:3])
+        total, weights = loss(at)
+    for i, gradient in enumerate(tape.gradient(total, [*at[:3], *weights])):
         direction, ends = np.random.default_rng(i).normal(size=at[i].shape), []
         for sign in (1e-6, -1e-6):
-            ends.append(loss([*at[:i], at[i] + sign * direction, *at[i + 1 :]])[0])
+            ends.append(float(loss([*at[:i], at[i] + sign * direction, *at[i + 1 :]])[0]))
         assert np.sum(gradient * direction) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-7), i
         assert np.any(gradient != 0)
 
@@ -178,11 +179,18 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_trains_compiled_and_comes_back_from_its_file(kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "by_xla"),
+    [
+        ("gated", True),
+        *((kind, False) for kind in ("linear", "of Keras")),
+        *(pytest.param(kind, True, marks=pytest.mark.full) for kind in ("linear", "of Keras")),
+    ],
+)
+def test_a_model_trains_and_comes_back_from_its_file(kind, by_xla, tmp_path):
     layer = Unroll(KINDS[kind](), return_sequences=True)
     model = keras.Sequential([keras.Input((None, UNITS)), keras.layers.Masking(), layer])
-    model.compile("sgd", "mse", jit_compile=True)
+    model.compile("sgd", "mse", jit_compile=by_xla, run_eagerly=not by_xla)
     x = inputs(dtype="float32")
     x[1, 3:] = 0
     history = model.fit(x, np.ones((BATCH, TIME, UNITS)), epochs=2, verbose=0)

@@ -12,13 +12,9 @@ from wrapping import BATCH, EXACT, TIME, UNITS, assert_share, filled, inputs, ls
 
 from rnnapps import cells
 from rnnapps.layers import Unroll
-from rnnapps.ops import time_loop
 
-
-@pytest.fixture(autouse=True)
-def one_step_a_turn(monkeypatch):
-    """Each step that a turn of the engine's loop holds costs time to trace and compile, and is no cell's business."""
-    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+eager_and_traced = pytest.mark.usefixtures("eager_and_traced")
 
 
 # === Zoneout ===
@@ -26,6 +22,7 @@ def one_step_a_turn(monkeypatch):
 RATES = {"both": [0.4, 0.2], "h": [0.4, 0.0], "c": [0.0, 0.3], "one": 0.25}
 
 
+@eager_and_traced
 @pytest.mark.parametrize("rates", RATES)
 @pytest.mark.parametrize("mask", ["none", "inner"])
 def test_zoneout_in_training_is_the_hand_loop_with_the_masks_drawn(rates, mask):
@@ -49,6 +46,7 @@ def test_zoneout_in_training_is_the_hand_loop_with_the_masks_drawn(rates, mask):
     assert_same(found, [np.stack(outputs, 1), *states], **EXACT)
 
 
+@eager_and_traced
 @pytest.mark.parametrize("execution", ["scan", "loop"])
 def test_zoneout_keeps_as_many_values_as_the_rate_says(execution):
     cell, rows, rates = filled(cells.ZoneoutCell(lstm(), [0.3, 0.1], seed=1)), 60, [0.3, 0.1]
@@ -65,6 +63,7 @@ def test_zoneout_keeps_as_many_values_as_the_rate_says(execution):
         assert_share(np.equal(new, old).sum(), new.shape[0] * UNITS, rate)
 
 
+@eager_and_traced
 @pytest.mark.parametrize("execution", ["scan", "loop"])
 def test_zoneout_of_rate_zero_is_the_inner_cell(execution):
     options = {"dropout": 0.3, "recurrent_dropout": 0.2, "seed": 4}
@@ -96,6 +95,7 @@ def test_zoneout_mean_in_training_is_near_the_inference():
         assert np.all(np.abs(np.mean(one, axis=0) - mean[0]) < 4.5 * error + 1e-12) and np.all(error > 0)
 
 
+@eager_and_traced
 @pytest.mark.parametrize("window", [1, 2])
 def test_zoneout_of_a_linear_cell_puts_out_what_follows_from_the_state_kept(window):
     """QRNN: h = sigmoid(o) c, so that the output too stems from the pooled state after zoneout (its paper, 2.1)."""
@@ -117,6 +117,7 @@ def test_zoneout_of_a_linear_cell_puts_out_what_follows_from_the_state_kept(wind
     assert np.any(np.abs(training[0] - sequence) > 1e-3)
 
 
+@eager_and_traced
 def test_zoneout_of_keras_own_cell_is_that_of_ours():
     ours, theirs = filled(cells.ZoneoutCell(lstm(), [0.3, 0.2])), keras.layers.LSTMCell(UNITS, dtype="float64")
     theirs = cells.ZoneoutCell(theirs, [0.3, 0.2])
@@ -132,10 +133,11 @@ def test_zoneout_of_keras_own_cell_is_that_of_ours():
 # === Weight drop ===
 
 
-@pytest.mark.parametrize("rows", [4, 20])
-@pytest.mark.parametrize("execution", ["scan", "xla"])
+@pytest.mark.parametrize(
+    ("rows", "execution"), [(4, "scan"), (20, "scan"), (4, "xla"), pytest.param(20, "xla", marks=pytest.mark.full)]
+)
 def test_weight_drop_is_one_mask_for_all_steps_and_rows(rows, execution, monkeypatch):
-    """The layer is the inner one with the kernel of that mask; twenty rows run in two shards."""
+    """The layer is the inner one with the kernel of that mask; twenty rows, traced, run in two shards."""
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 2)
     cell, same = (filled(cells.WeightDropCell(lstm(), 0.4, seed=6)) for _ in range(2))
     inner = filled(lstm())
@@ -143,7 +145,8 @@ def test_weight_drop_is_one_mask_for_all_steps_and_rows(rows, execution, monkeyp
     mask = dropped * 0.6 / inner.recurrent_kernel.numpy()
     assert np.all(np.isclose(mask, 0) | np.isclose(mask, 1))
     inner.recurrent_kernel.assign(dropped)
-    found, wanted = run(cell, True, inputs(rows), execution=execution), run(inner, False, inputs(rows))
+    found = run(cell, True, inputs(rows), traced=rows == 20, execution=execution)
+    wanted = run(inner, False, inputs(rows), traced=False)
     assert_same(found[0], wanted[0], **EXACT)
     wanted[1][-2] = wanted[1][-2] * np.round(mask) / 0.6  # the gradient by U passes the mask too
     assert_same(found[1], wanted[1], **EXACT)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from rnnapps.data import corpus as corpus_module
 from rnnapps.data.corpus import Corpus
 from rnnapps.data.sources import Document
+from rnnapps.data.text import windows
 from rnnapps.errors import RunError, UsageError
 
 MIXED = "naïve café 日本語\n😀 x_1 = 12.5  the\tend\u0301 \0 "
@@ -240,6 +242,31 @@ def test_the_file_is_closed_with_the_corpus(corpus: Callable[..., Corpus]) -> No
         os.fstat(number)
 
 
+@pytest.mark.parametrize(("tokens", "thousands", "block"), [("char", (40, 800), 1 << 14), ("word", (5, 20), 1 << 13)])
+def test_little_of_a_text_is_held_at_a_time(
+    tokens: str, thousands: tuple[int, int], block: int, document: Callable[..., Document], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As far as Python and NumPy hold it; what a whole process takes is weighed below."""
+    for name in ("corpus._BLOCK", "text._BLOCK", "coding._WORD_BLOCK"):
+        monkeypatch.setattr(f"rnnapps.data.{name}", block)
+    lines, peaks = "".join(f"word{i % 97} and 日本 {i % 89}\n" for i in range(1000)), []
+    for size in thousands:
+        text = document(lines * size, chunk=block)
+        tracemalloc.start()
+        try:
+            made = Corpus.prepare([text], tmp_path / f"{size}", tokens)
+            preparing = tracemalloc.get_traced_memory()[1]
+            tracemalloc.reset_peak()
+            assert sum(1 for _ in windows(made, "train", 4, 128, epochs=1).take(5)) == 5
+            peaks.append((preparing, tracemalloc.get_traced_memory()[1]))
+        finally:
+            tracemalloc.stop()
+    more = (thousands[1] - thousands[0]) * len(lines.encode("utf-8"))
+    for small, large in zip(*peaks, strict=True):
+        assert large - small < more / 3, f"{small:,} and {large:,} bytes, for a text that is {more:,} bytes longer"
+
+
 MEMORY = """
 import resource, sys
 from pathlib import Path
@@ -258,6 +285,7 @@ print(*peaks)
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("tokens", ["char", "word"])
 def test_memory_does_not_grow_with_the_text(tokens: str, tmp_path: Path) -> None:
     line = "".join(f"word{i % 977} and 日本 {i}\n" for i in range(5000)).encode("utf-8")

@@ -20,6 +20,7 @@ from rnnapps.errors import UsageError
 SIZES: list[dict[str, Any]] = [{"batch_size": 16}, {"batch_size": 7, "bucket": 1}, {"batch_tokens": 200},
                                {"batch_tokens": 1000}, {"batch_tokens": 5, "bucket": 4}]  # fmt: skip
 FIRST = 3
+COUNT = 1_001  # pairs
 
 
 def encode(sentences: list[str]) -> list[np.ndarray]:
@@ -43,7 +44,7 @@ def make(folder: Path, count: int, longest: int = 30) -> PairCorpus:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> PairCorpus:
-    return make(tmp_path_factory.mktemp("pairs"), 3_001)
+    return make(tmp_path_factory.mktemp("pairs"), COUNT)
 
 
 def read(corpus: PairCorpus, **options: Any) -> list[Any]:
@@ -62,14 +63,17 @@ def equal(some: list[Any], others: list[Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize(
+    ("size", "seed"),
+    [*((size, 0) for size in SIZES), (SIZES[0], None), (SIZES[3], None),
+     *(pytest.param(size, None, marks=pytest.mark.full) for size in (*SIZES[1:3], SIZES[4]))],
+)  # fmt: skip
 def test_each_pair_is_there_once_beside_its_own_translation(
     size: dict[str, Any], seed: int | None, corpus: PairCorpus
 ) -> None:
     lengths = corpus.lengths("train")
     found = read(corpus, seed=seed, **size)
-    assert sorted(i for batch in found for i in numbers(batch)) == list(range(3_001))
+    assert sorted(i for batch in found for i in numbers(batch)) == list(range(COUNT))
     for batch in found:
         source, target, targets, weights = batch
         assert source.dtype == target.dtype == targets.dtype == np.int32 and weights.dtype == np.float32
@@ -108,8 +112,12 @@ def test_shapes_are_bounded(size: dict[str, Any], corpus: PairCorpus) -> None:
         assert len(shapes) <= 40 < len(found)
 
 
-@pytest.mark.parametrize("size", SIZES[:4])
-def test_the_order_follows_from_seed_and_epoch(size: dict[str, Any], corpus: PairCorpus) -> None:
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(1_001, SIZES[0]), *(pytest.param(3_001, size, marks=pytest.mark.full) for size in SIZES[:4]), (1_001, SIZES[2])],
+)
+def test_the_order_follows_from_seed_and_epoch(count: int, size: dict[str, Any], tmp_path: Path) -> None:
+    corpus = make(tmp_path, count)
     per_epoch = batches_per_epoch(corpus, "train", **size)
     first = read(corpus, seed=1, epochs=2, **size)
     assert len(first) == 2 * per_epoch
@@ -122,7 +130,7 @@ def test_the_order_follows_from_seed_and_epoch(size: dict[str, Any], corpus: Pai
     assert len(together[0] & together[1]) < 0.2 * len(together[0])
 
 
-@pytest.mark.parametrize("size", [SIZES[0], SIZES[3]])
+@pytest.mark.parametrize("size", [SIZES[3], pytest.param(SIZES[0], marks=pytest.mark.full)])
 def test_a_position_goes_on_exactly(size: dict[str, Any], corpus: PairCorpus) -> None:
     per_epoch = batches_per_epoch(corpus, "train", **size)
     whole = read(corpus, seed=5, epochs=2, **size)
@@ -146,8 +154,12 @@ def test_batches_hold_alike_lengths_in_no_order_of_length(corpus: PairCorpus) ->
         assert lengths == sorted(lengths)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize(
+    ("split", "size"),
+    [*(("train", size) for size in SIZES[:4]), ("validation", SIZES[0]), ("validation", SIZES[4]),
+     *(pytest.param("validation", size, marks=pytest.mark.full) for size in SIZES[1:4]),
+     pytest.param("train", SIZES[4], marks=pytest.mark.full)],
+)  # fmt: skip
 def test_without_a_seed_they_go_by_length_and_can_be_put_back(
     size: dict[str, Any], split: str, corpus: PairCorpus
 ) -> None:

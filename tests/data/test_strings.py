@@ -187,11 +187,13 @@ def test_clean_text_stays_as_it_is(lowercase: bool) -> None:
     assert clean(once, lowercase).numpy().tolist() == once.numpy().tolist()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_host_splits_as_the_graph_does(kind):
-    """Every character that Python knows, between others; and bytes that are no UTF-8."""
+@pytest.mark.parametrize(
+    ("kind", "every"), [*((kind, 37) for kind in KINDS), pytest.param("word", 1, marks=pytest.mark.full)]
+)
+def test_the_host_splits_as_the_graph_does(kind, every):
+    """Characters that Python knows, in the full tier every one, between others; and bytes that are no UTF-8."""
     codes = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
-    texts = [f"a{chr(code)} {chr(code)}_  b".encode() for code in codes[:: 1 if kind == "word" else 97]]
+    texts = [f"a{chr(code)} {chr(code)}_  b".encode() for code in codes[::every]]
     rng = np.random.default_rng(0)
     parts = [b"a", b" ", b"\xc3", b"\xa9", b"\xed", b"\xa0", b"\x80", b"\xf0", b"\x9f", b"\x98", b"\xe2\x82", b"\xff"]
     texts += [b"".join(rng.choice(np.array(parts, object), rng.integers(12))) for _ in range(300)]

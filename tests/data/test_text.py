@@ -55,7 +55,7 @@ def assert_same(got: Sequence[Batch], wanted: Sequence[Batch]) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("case", range(60))
+@pytest.mark.parametrize("case", [*range(20), *(pytest.param(i, marks=pytest.mark.full) for i in range(20, 60))])
 def test_windows_equal_those_made_by_hand(
     case: int, corpus: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,14 +107,15 @@ def test_a_row_goes_on_where_it_ended_unless_it_is_reset(corpus: Callable[..., C
     assert kept > 20
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.full)])
 def test_resuming_anywhere_gives_the_rest_of_the_stream(
-    corpus: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch
+    every: int, corpus: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "_BLOCK", 30)  # Several blocks an epoch, which resumption need not meet.
     made = corpus(distinct([31, 17, 2, 44]))
     whole = list(batches(made, "train", 2, 5, epochs=3))
     assert len(whole) == 3 * windows_per_epoch(made, "train", 2, 5)
-    for position in range(len(whole) + 2):
+    for position in range(0, len(whole) + 2, every):
         assert_same(list(batches(made, "train", 2, 5, position=position, epochs=3)), whole[position:])
 
 

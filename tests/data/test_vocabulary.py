@@ -27,14 +27,16 @@ def test_ids_start_at_one_and_zero_is_unseen() -> None:
     assert vocabulary.encode("").tolist() == [] and vocabulary.decode([]) == ""
 
 
-def test_every_character_survives_a_file(tmp_path: Path) -> None:
-    vocabulary = Vocabulary("char", EVERY_CHARACTER)
+@pytest.mark.parametrize("characters", [EVERY_CHARACTER[::17], pytest.param(EVERY_CHARACTER, marks=pytest.mark.full)],
+                         ids=["some", "all"])  # fmt: skip
+def test_every_character_survives_a_file(characters: str, tmp_path: Path) -> None:
+    vocabulary = Vocabulary("char", characters)
     vocabulary.save(tmp_path / "vocabulary.json")
     loaded = Vocabulary.load(tmp_path / "vocabulary.json")
     assert loaded == vocabulary and [p.name for p in tmp_path.iterdir()] == ["vocabulary.json"]
-    ids = loaded.encode(EVERY_CHARACTER)
-    np.testing.assert_array_equal(ids, np.arange(1, len(EVERY_CHARACTER) + 1))
-    assert loaded.decode(ids) == EVERY_CHARACTER
+    ids = loaded.encode(characters)
+    np.testing.assert_array_equal(ids, np.arange(1, len(characters) + 1))
+    assert loaded.decode(ids) == characters
 
 
 def test_every_byte_survives_a_file(tmp_path: Path) -> None:

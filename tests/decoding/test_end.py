@@ -47,7 +47,7 @@ def cut(rows):
     return rows
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.full), True])
 def test_after_the_end_there_is_0_and_the_loop_stops(jit_compile):
     endless, _ = run(carry(), forced(), GIVEN, CAPACITY, None)
     tokens, after = run(carry(), forced(), GIVEN, CAPACITY, END, jit_compile)
@@ -59,6 +59,7 @@ def test_after_the_end_there_is_0_and_the_loop_stops(jit_compile):
     np.testing.assert_array_equal(after.generated, np.array(written) - GIVEN)
 
 
+@pytest.mark.usefixtures("eager_and_traced")
 def test_an_end_lasts_from_call_to_call_until_tokens_are_forced():
     whole, _ = run(carry(), forced(), GIVEN, CAPACITY, END)
     state, columns = carry(), []

@@ -20,6 +20,9 @@ from rnnapps.decoding import END, UNSEEN, Search, beam_search
 from rnnapps.decoding.candidates import largest
 from rnnapps.errors import UsageError
 
+FULL = pytest.mark.full
+eager_and_traced = pytest.mark.usefixtures("eager_and_traced")
+
 SMALL, PEAKED = Toy(5), Toy(6, scale=0.4, favourites={3: 2.5, 4: 2.0})
 HOLES, MORE_HOLES, ENDLESS = Toy(7, holes=0.4), Toy(7, holes=0.7), Toy(6, favourites={END: -30.0})
 WIDE = Toy(700, scale=3.0, favourites={END: 8.0})
@@ -63,7 +66,14 @@ def check(results, expected):
         np.testing.assert_allclose([h[2] for h in hypotheses], [h[2] for h in wanted], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.fixture(params=["eager", *(pytest.param(kind, marks=FULL) for kind in ("traced", "xla"))])
+def jit_compile(request):
+    """As `eager_and_traced`, and compiled too."""
+    tf.config.run_functions_eagerly(request.param == "eager")
+    yield request.param == "xla"
+    tf.config.run_functions_eagerly(False)
+
+
 def test_a_beam_of_one_is_greedy(jit_compile):
     ended = []
     for toy in (SMALL, PEAKED):
@@ -80,7 +90,8 @@ def test_a_beam_of_one_is_greedy(jit_compile):
     assert any(ended) and not all(ended)
 
 
-@pytest.mark.parametrize("num_best", [1, 5, 40])
+@eager_and_traced
+@pytest.mark.parametrize("num_best", [40, *(pytest.param(count, marks=FULL) for count in (1, 5))])
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (0.6, 0.0), (1.0, 0.0), (0.6, 0.5)])
 def test_a_wide_beam_finds_what_all_sentences_hold(alpha, beta, num_best):
     options = Search(120, 4, length_penalty=alpha, coverage_penalty=beta, num_best=num_best)
@@ -106,15 +117,27 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("toy", [SMALL, PEAKED, HOLES], ids=["small", "peaked", "holes"])
-@pytest.mark.parametrize("way", WAYS, ids=str)
+TOYS = {"small": SMALL, "peaked": PEAKED, "holes": HOLES}
+QUICK = [*(("small", way) for way in WAYS), *(("holes", way) for way in WAYS[::3]), ("peaked", WAYS[5])]
+
+
+@eager_and_traced
+@pytest.mark.parametrize(
+    ("toy", "way"),
+    [
+        pytest.param(name, way, marks=() if (name, way) in QUICK else FULL)
+        for name, way in itertools.product(TOYS, WAYS)
+    ],
+    ids=str,
+)
 def test_a_narrow_beam_equals_plain_lists(way, toy):
-    options = Search(max_length=LONGEST, **way)
+    options, toy = Search(max_length=LONGEST, **way), TOYS[toy]
     expected = [by_hand(toy, seed, options) for seed in SEEDS]
     check(found(toy, options), expected)
     assert any(len(row) > 1 for row in expected) or options.num_best == 1
 
 
+@eager_and_traced
 def test_holes_leave_places_free_and_cut_sentences_come_last():
     options = Search(beam=6, num_best=6, max_length=3)
     expected = [by_hand(MORE_HOLES, seed, options) for seed in SEEDS]
@@ -124,11 +147,20 @@ def test_holes_leave_places_free_and_cut_sentences_come_last():
     check(found(MORE_HOLES, options), expected)
 
 
-@pytest.mark.parametrize("way", [WAYS[2], WAYS[4], WAYS[5]], ids=str)
-def test_a_graph_equals_xla_and_a_row_alone(way):
+OTHER_WAYS = [WAYS[2], *(pytest.param(way, marks=FULL) for way in WAYS[4:6])]
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS, ids=str)
+def test_compiled_by_xla(way):
+    options = Search(max_length=LONGEST, **way)
+    check(found(PEAKED, options, jit_compile=True), [by_hand(PEAKED, seed, options) for seed in SEEDS])
+
+
+@eager_and_traced
+@pytest.mark.parametrize("way", OTHER_WAYS, ids=str)
+def test_a_row_alone_is_that_among_others(way):
     options = Search(max_length=LONGEST, **way)
     together = found(PEAKED, options)
-    check(found(PEAKED, options, jit_compile=True), together)
     for seed, row in zip(SEEDS, together, strict=True):
         check(found(PEAKED, options, [seed]), [row])
     # Neighbours and free rows are not seen.
@@ -141,7 +173,6 @@ LARGE_WAYS = [
 ]
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("way", LARGE_WAYS, ids=str)
 def test_a_large_vocabulary_takes_two_stages(way, jit_compile):
     options = Search(num_best=3, max_length=5, **way)
@@ -181,7 +212,8 @@ def repeats(tokens, n):
     return len(grams) - len(set(grams))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@eager_and_traced
+@pytest.mark.parametrize("n", [1, 2, pytest.param(3, marks=FULL)])
 def test_no_ngram_is_written_twice(n):
     options = Search(beam=3, num_best=3, max_length=LONGEST, length_penalty=2.0)
     assert any(repeats(h[0], n) for row in found(PEAKED, options) for h in row)
@@ -191,6 +223,7 @@ def test_no_ngram_is_written_twice(n):
     check(results, [by_hand(PEAKED, seed, options) for seed in SEEDS])
 
 
+@eager_and_traced
 def test_lengths_keep_their_bounds():
     options = Search(beam=3, num_best=3, min_length=4, max_length=LONGEST, block_unseen=True)
     results = found(SMALL, options)
@@ -205,6 +238,7 @@ def test_lengths_keep_their_bounds():
     assert [len(row[0][0]) for row in found(ENDLESS, options, max_lengths=limits)] == [0, 1, 5, LONGEST]
 
 
+@eager_and_traced
 @pytest.mark.parametrize("way", [WAYS[1], WAYS[4], WAYS[5]], ids=str)
 def test_forced_tokens_are_taken_and_count(way):
     forced = np.array([[4, 4, 4], [UNSEEN, 0, 0], [3, END, 4], [9, 9, 9]], np.int32)
@@ -218,6 +252,7 @@ def test_forced_tokens_are_taken_and_count(way):
     check(found(SMALL, options, SEEDS[:1], forced=forced[:1]), results[:1])
 
 
+@eager_and_traced
 def test_a_forced_token_of_probability_0_leaves_an_order():
     never = Toy(5, favourites={3: -np.inf})
     options = Search(beam=2, num_best=2, max_length=6)
@@ -230,6 +265,7 @@ def test_a_forced_token_of_probability_0_leaves_an_order():
     np.testing.assert_allclose(log_prob, -1e4 + rest, atol=0.01)
 
 
+@eager_and_traced
 def test_groups_write_different_sentences():
     plain = found(PEAKED, Search(beam=2, num_best=2, max_length=LONGEST))
     grouped = found(PEAKED, Search(beam=4, num_best=4, groups=2, diversity=1e-6, max_length=LONGEST))

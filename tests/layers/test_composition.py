@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import keras
@@ -15,6 +16,8 @@ from rnnapps import cells, layers
 from rnnapps.layers import GRU, LSTM, SimpleRNN, Stacked, Unroll
 
 FEATURES, UNITS = 3, 5
+FULL = pytest.mark.full
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 
 
 @keras.saving.register_keras_serializable(package="test_composition")
@@ -124,21 +127,44 @@ def check_bidirectional(name, merge_mode, sequences, mask):
     assert found[0].shape == layer.compute_output_shape((BATCH, TIME, FEATURES))[0]
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("sequences", [True, False])
+# Each layer with a mask and without one of its steps, each mask with both kinds of outputs.
+QUICK = {
+    ("LSTM", "inner", True), ("LSTM", "none", False), ("GRU", "empty", True), ("GRU", "left", False),
+    ("SimpleRNN", "right", True), ("SimpleRNN", "inner", False), ("ProjectedLSTMCell", "left", True),
+    ("MinGRUCell", "inner", True), ("MinGRUCell", "right", False), ("LeakyCell", "none", True),
+    ("LeakyCell", "empty", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "sequences"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else FULL)
+        for case in itertools.product(LAYERS, MASKS, [True, False])
+    ],
+)
 def test_bidirectional_is_two_layers(name, mask, sequences):
     check_bidirectional(name, "concat", sequences, mask)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("merge_mode", [mode for mode in MERGES if mode != "concat"])
+@pytest.mark.parametrize(
+    ("name", "merge_mode"),
+    [
+        pytest.param(name, mode, marks=() if name == "MinGRUCell" or mode is None else FULL)
+        for name, mode in itertools.product(LAYERS, [mode for mode in MERGES if mode != "concat"])
+    ],
+)
 def test_bidirectional_merges(name, merge_mode):
     check_bidirectional(name, merge_mode, True, "inner")
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        pytest.param(*case, marks=() if case in {("LSTM", "none"), ("GRU", "inner"), ("SimpleRNN", "left")} else FULL)
+        for case in itertools.product(["LSTM", "GRU", "SimpleRNN"], MASKS)
+    ],
+)
 def test_bidirectional_is_that_of_keras(name, mask):
     ours, theirs = (
         with_random_weights(Bidirectional(getattr(module, name)(UNITS, return_sequences=True, stateful=True)))
@@ -155,18 +181,19 @@ def test_bidirectional_is_that_of_keras(name, mask):
     assert_same(ours(inputs(), mask=as_mask(mask)), theirs(inputs(), mask=as_mask(mask)))
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", LAYERS)
-def test_bidirectional_fit_by_xla_save_and_load(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "by_xla"), [("MinGRUCell", False), *(pytest.param(name, True, marks=FULL) for name in LAYERS)]
+)
+def test_bidirectional_fit_save_and_load(name, by_xla, tmp_path):
     wrapped = [Bidirectional(LAYERS[name](return_sequences=i == 0)) for i in range(2)]
-    check_fit_save_and_load(wrapped, tmp_path)
+    check_fit_save_and_load(wrapped, by_xla, tmp_path)
 
 
-def check_fit_save_and_load(parts, tmp_path):
-    """As part of a model that XLA compiles, with a mask; then from a file."""
+def check_fit_save_and_load(parts, by_xla, tmp_path):
+    """As part of a model that XLA compiles or that is not even traced, with a mask; then from a file."""
     masking = keras.layers.Masking()
     model = keras.Sequential([keras.Input((None, FEATURES)), masking, *parts, keras.layers.Dense(2)])
-    model.compile("adam", "mse", jit_compile=True)
+    model.compile("sgd", "mse", jit_compile=by_xla, run_eagerly=not by_xla)
     x = inputs().numpy()
     x[:2, 4:] = 0
     before = [weight.numpy() for weight in model.trainable_weights]
@@ -239,10 +266,21 @@ def stack_of(kind, **kwargs):
     return with_random_weights(stack)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", STACKS)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("sequences", [True, False])
+# Each stack once; the sum of a residual one has a step of its own where only the last is put out.
+QUICK_STACKS = {
+    ("one", "left", False), ("layers", "empty", True), ("cells", "inner", True), ("bidirectional", "right", True),
+    ("lists of cells", "none", False), ("residual", "inner", False), ("residual", "left", True),
+    ("wider below", "inner", True), ("wider below", "none", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "sequences"),
+    [
+        pytest.param(*case, marks=() if case in QUICK_STACKS else FULL)
+        for case in itertools.product(STACKS, MASKS, [True, False])
+    ],
+)
 def test_stack_is_its_layers_one_after_the_other(name, mask, sequences):
     stack = stack_of(name, return_sequences=sequences, return_state=True)
     parts = separate_layers(name, sequences)
@@ -271,11 +309,17 @@ def test_shapes_are_known_before_the_data(name):
             assert [tuple(s.shape) for s in symbolic] == wanted
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", STACKS)
-def test_stack_fit_by_xla_save_and_load(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "by_xla"),
+    [
+        ("one", True),
+        *((name, False) for name in ("cells", "bidirectional", "residual")),
+        *(pytest.param(name, True, marks=FULL) for name in STACKS if name != "one"),
+    ],
+)
+def test_stack_fit_save_and_load(name, by_xla, tmp_path):
     stack = Stacked(STACKS[name](), residual=RESIDUAL.get(name, False), dropout=0.2, locked=True, seed=3)
-    check_fit_save_and_load([stack], tmp_path)
+    check_fit_save_and_load([stack], by_xla, tmp_path)
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import keras
@@ -15,6 +16,8 @@ from rnnapps import exchange
 from rnnapps.cells import ConvLSTM2DCell
 from rnnapps.layers import ConvLSTM2D, Unroll
 
+FULL = pytest.mark.full
+pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 FILTERS, WINDOW = 2, (3, 2)
 SHAPE = BATCH, TIME, *IMAGE = (4, 7, 6, 5, 3)
 # Of the convolution of x.
@@ -67,8 +70,19 @@ def run(layer, x, **kwargs):
 # === Outputs, states, gradients ===
 
 
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"zero_output_for_mask": True}], ids=str)
+WAYS = [{}, {"go_backwards": True}, {"zero_output_for_mask": True}]
+
+
+@pytest.mark.parametrize(
+    ("mask", "options"),
+    [
+        *(("inner", options) for options in WAYS),
+        *(("none", {}), ("empty", {})),
+        *(pytest.param(*case, marks=FULL) for case in itertools.product(("left", "right"), WAYS)),
+        *(pytest.param(*case, marks=FULL) for case in itertools.product(("none", "empty"), WAYS[1:])),
+    ],
+    ids=str,
+)
 def test_outputs_states_and_gradients_are_those_of_keras(mask, options):
     ours, theirs = pair(return_sequences=True, return_state=True, **options)
     mask = None if mask == "none" else np.array(MASKS[mask], bool)
@@ -103,9 +117,7 @@ def test_convolutions_against_the_equations(options):
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"return_sequences": True},
-        {"return_state": True},
+        *(pytest.param(flags, marks=FULL) for flags in ({}, {"return_sequences": True}, {"return_state": True})),
         {"use_bias": False, "return_sequences": True},
         {"activation": "relu"},
         {"activation": None, "recurrent_activation": "hard_sigmoid", "return_state": True},
@@ -120,8 +132,13 @@ def test_constructor_options(options):
     assert_same(run(ours, inputs()), run(theirs, inputs()))
 
 
-@pytest.mark.parametrize("time", [1, 2, 7, None])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    ("time", "jit"),
+    [
+        pytest.param(time, jit, marks=() if (time, jit) in {(1, False), (None, False)} else FULL)
+        for time, jit in itertools.product([1, 2, 7, None], [False, True])
+    ],
+)
 def test_any_length_compiled_and_not(time, jit):
     """`time=None`: the traced length is unknown, so the loop cannot be planned for it."""
     ours, theirs = pair(return_sequences=True, return_state=True)
@@ -146,9 +163,21 @@ def test_mixed_precision(policy):
 
 
 def test_channels_first_runs_on_the_loop_of_keras():
+    """On processors TensorFlow has its convolution in oneDNN alone; where that is off, what arrives is its refusal."""
     shape = (BATCH, TIME, 3, 6, 5)
+
+    def answer(layer):
+        try:
+            return run(layer, inputs(shape))
+        except tf.errors.UnimplementedError as error:
+            return next(line for line in error.message.splitlines() if "NHWC" in line)
+
     ours, theirs = pair(shape=shape, data_format="channels_first", return_sequences=True, return_state=True)
-    assert_same(run(ours, inputs(shape)), run(theirs, inputs(shape)))
+    found, wanted = answer(ours), answer(theirs)
+    if isinstance(wanted, str):
+        assert found == wanted
+    else:
+        assert_same(found, wanted)
     assert ours.execution_reason.startswith("loop")
     with pytest.raises(ValueError, match="execution='scan' of .* is not possible"):
         ConvLSTM2D(FILTERS, WINDOW, data_format="channels_first", execution="scan")(inputs(shape))
@@ -180,24 +209,23 @@ def test_stateful_windows():
 RATES = [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurrent_dropout": 0.2}]
 
 
-@pytest.mark.parametrize("rates", RATES, ids=str)
+@pytest.mark.parametrize("rates", [pytest.param(RATES[0], marks=FULL), *RATES[1:]], ids=str)
 def test_dropout_draws_what_keras_draws(rates):
     """On the engine, a mask for each gate."""
     ours, theirs = pair(return_sequences=True, return_state=True, seed=7, **rates)
+    x = inputs()[:, :4]
     for training in (True, True, False):
-        assert_same(run(ours, inputs(), training=training), run(theirs, inputs(), training=training))
+        assert_same(run(ours, x, training=training), run(theirs, x, training=training))
         assert ours.execution_reason.startswith("scan")
-    first, second = (ours(inputs(), training=True)[0] for _ in range(2))
-    assert np.abs(first - second).max() > 1e-3 < np.abs(first - ours(inputs(), training=False)[0]).max()
+    first, second = (ours(x, training=True)[0] for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3 < np.abs(first - ours(x, training=False)[0]).max()
 
 
 def test_dropout_in_two_shards_draws_what_keras_draws():
-    both = pair(shape=(20, *SHAPE[1:]), return_sequences=True, seed=7, **RATES[2])
-    x, traced = inputs((20, *SHAPE[1:])), []
-    for layer in both:
-        traced.append(tf.function(lambda x, layer=layer: run(layer, x, training=True), autograph=False)(x))
-    assert_same(*traced)
-    assert "rows in 2 loops" in both[0].execution_reason
+    ours, theirs = pair(shape=(20, *SHAPE[1:]), return_sequences=True, seed=7, **RATES[2])
+    x = inputs((20, *SHAPE[1:]))
+    assert_same(tf.function(lambda x: run(ours, x, training=True), autograph=False)(x), run(theirs, x, training=True))
+    assert "rows in 2 loops" in ours.execution_reason
 
 
 # === Files, configs, models ===
@@ -235,13 +263,13 @@ def test_exchange_with_keras():
     assert_same(converted(inputs()), model(inputs()))
 
 
-def test_fit_compiled_is_the_fit_of_keras():
-    wanted = inputs((BATCH, TIME, 4, 4, FILTERS))
-    found = []
+@pytest.mark.parametrize("by_xla", [False, pytest.param(True, marks=FULL)])
+def test_fit_is_the_fit_of_keras(by_xla):
+    x, wanted, found = inputs()[:, :3], inputs((BATCH, 3, 4, 4, FILTERS)), []
     for layer in pair(return_sequences=True):
         model = keras.Sequential([keras.Input((None, *IMAGE)), layer])
-        model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=True)
-        history = model.fit(inputs(), wanted, batch_size=2, epochs=3, shuffle=False, verbose=0)
+        model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=by_xla, run_eagerly=not by_xla)
+        history = model.fit(x, wanted, batch_size=2, epochs=2, shuffle=False, verbose=0)
         found.append([history.history["loss"], *layer.get_weights()])
     assert_same(*found)
     assert found[0][0][-1] < found[0][0][0]

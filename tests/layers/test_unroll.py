@@ -1,5 +1,7 @@
 """The drop-in layers against their Keras namesakes, and the engine against a hand loop over `cell.call`."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -9,13 +11,14 @@ import rnnapps.cells as cells
 import rnnapps.layers as layers
 
 NAMES = ["SimpleRNN", "GRU", "LSTM"]
-BATCH, TIME, FEATURES, UNITS = 4, 10, 3, 5
+FULL = pytest.mark.full
+BATCH, TIME, FEATURES, UNITS = 4, 6, 3, 5
 MASKS = {
     "none": None,
-    "right": [[1] * 10, [1] * 7 + [0] * 3, [1] * 4 + [0] * 6, [1] + [0] * 9],
-    "left": [[1] * 10, [0] * 3 + [1] * 7, [0] * 9 + [1], [0, 0] + [1] * 8],
-    "inner": [[1, 0] * 5, [0, 1] * 5, [1, 1, 0, 0, 0, 1, 1, 0, 0, 1], [0, 0, 1, 1, 0, 0, 1, 0, 0, 0]],
-    "empty": [[0] * 10, [1] * 10, [0] * 10, [0] * 5 + [1] * 5],
+    "right": [[1] * 6, [1] * 4 + [0] * 2, [1] * 2 + [0] * 4, [1] + [0] * 5],
+    "left": [[1] * 6, [0] * 2 + [1] * 4, [0] * 5 + [1], [0] + [1] * 5],
+    "inner": [[1, 0] * 3, [0, 1] * 3, [1, 1, 0, 0, 1, 1], [0, 0, 1, 1, 0, 0]],
+    "empty": [[0] * 6, [1] * 6, [0] * 6, [0] * 3 + [1] * 3],
 }
 
 
@@ -71,10 +74,17 @@ def assert_same(ours, theirs, **tolerance):
         np.testing.assert_allclose(ours_one, theirs_one, **tolerance)
 
 
+# Each mask once, each way to go at masked steps twice.
+WAYS = {("none", False, False), ("right", False, True), ("left", True, False), ("inner", True, True),
+        ("empty", False, False)}  # fmt: skip
+ALL_WAYS = [
+    pytest.param(*way, marks=() if way in WAYS else FULL)
+    for way in itertools.product(MASKS, [False, True], [False, True])
+]
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("zero_output", [False, True])
+@pytest.mark.parametrize(("mask", "backwards", "zero_output"), ALL_WAYS)
 def test_outputs_states_and_gradients_are_those_of_keras(name, mask, backwards, zero_output):
     ours, theirs = pair(
         name, return_sequences=True, return_state=True, go_backwards=backwards, zero_output_for_mask=zero_output
@@ -84,17 +94,25 @@ def test_outputs_states_and_gradients_are_those_of_keras(name, mask, backwards, 
         assert_same(ours_part, theirs_part)
 
 
-@pytest.mark.parametrize("name", NAMES)
+OPTIONS = [  # The first two are of the step, the others of the layer.
+    {"use_bias": False, "return_sequences": True},
+    {"activation": "relu"},
+    {"activation": None, "return_state": True},
+    {"unroll": True, "return_sequences": True},
+    {"activation": None},
+    {},
+    {"return_sequences": True},
+    {"return_state": True},
+]
+
+
 @pytest.mark.parametrize(
-    "kwargs",
+    ("name", "kwargs"),
     [
-        {},
-        {"return_sequences": True},
-        {"return_state": True},
-        {"use_bias": False, "return_sequences": True},
-        {"activation": "relu"},
-        {"activation": None},
-        {"unroll": True, "return_sequences": True},
+        *itertools.product(NAMES, OPTIONS[:2]),
+        *(("LSTM", kwargs) for kwargs in OPTIONS[2:4]),
+        *(pytest.param(*case, marks=FULL) for case in itertools.product(NAMES, OPTIONS[4:])),
+        *(pytest.param(*case, marks=FULL) for case in itertools.product(NAMES[:2], [OPTIONS[3]])),
     ],
     ids=str,
 )
@@ -119,9 +137,16 @@ def test_options_of_gated_layers(name, kwargs):
         assert_same(ours_part, theirs_part)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("time", [1, 2, 7, 12, None])
-@pytest.mark.parametrize("jit", [False, True])
+TRACED = {("SimpleRNN", 2, False), ("SimpleRNN", 7, True), ("GRU", None, False), ("LSTM", 12, False)}
+
+
+@pytest.mark.parametrize(
+    ("name", "time", "jit"),
+    [
+        pytest.param(*case, marks=() if case in TRACED else FULL)
+        for case in itertools.product(NAMES, [1, 2, 7, 12, None], [False, True])
+    ],
+)
 def test_any_length_compiled_and_not(name, time, jit):
     """`time=None`: the traced length is unknown, so the loop cannot be planned for it."""
     ours, theirs = pair(name, return_sequences=True, return_state=True)
@@ -139,13 +164,13 @@ def test_any_length_compiled_and_not(name, time, jit):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_against_finite_differences_in_float64(name):
-    layer = getattr(layers, name)(3, return_sequences=True, dtype="float64")
-    x = np.random.default_rng(0).normal(size=(2, 6, 2))
-    mask = np.array([[1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 0, 1]], bool)
+    layer = getattr(layers, name)(2, return_sequences=True, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 5, 1))
+    mask = np.array([[1, 1, 0, 1, 1], [0, 1, 1, 0, 1]], bool)
     layer.build(x.shape)
     rng = np.random.default_rng(1)
     layer.set_weights([rng.normal(0, 0.7, w.shape) for w in layer.get_weights()])
-    weight = rng.normal(size=(2, 6, 3))
+    weight = rng.normal(size=(2, 5, 2))
 
     def loss():
         return tf.reduce_sum(layer(tf.constant(x), mask=mask) * weight)
@@ -168,9 +193,16 @@ def test_gradient_against_finite_differences_in_float64(name):
         np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", NAMES)
+DROPOUTS = [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurrent_dropout": 0.2}]
+
+
 @pytest.mark.parametrize(
-    "options", [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurrent_dropout": 0.2}]
+    ("name", "options"),
+    [
+        *(("LSTM", options) for options in DROPOUTS),
+        *((name, DROPOUTS[2]) for name in NAMES[:2]),
+        *(pytest.param(*case, marks=FULL) for case in itertools.product(NAMES[:2], DROPOUTS[:2])),
+    ],
 )
 def test_dropout_draws_what_keras_draws(name, options):
     """On the engine, and with the same gradients: masks by gate too, which Keras has with recurrent dropout."""
@@ -251,12 +283,13 @@ def test_mixed_precision(name, policy):
     assert {w.dtype for w in half.weights} == {"float32"}
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", NAMES)
-def test_bidirectional_fit_save_and_load(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "by_xla"), [("GRU", False), *(pytest.param(name, True, marks=FULL) for name in NAMES)]
+)
+def test_bidirectional_fit_save_and_load(name, by_xla, tmp_path):
     layer = keras.layers.Bidirectional(getattr(layers, name)(UNITS, return_sequences=True))
     model = keras.Sequential([keras.Input((None, FEATURES)), keras.layers.Masking(), layer, keras.layers.Dense(2)])
-    model.compile("adam", "mse", jit_compile=True)
+    model.compile("adam", "mse", jit_compile=by_xla, run_eagerly=not by_xla)
     x = inputs()
     model.fit(x, np.zeros((BATCH, TIME, 2)), epochs=1, verbose=0)
     model.save(tmp_path / "model.keras")

@@ -75,41 +75,51 @@ def test_inject_reads_the_picture_first_and_never_again():
     np.testing.assert_allclose(model(inputs)["logits"], logits, atol=1e-5)
 
 
-def test_behind_an_encoder_saved_and_compiled_by_xla(tmp_path):
+def whole(kind):
+    """An encoder, a captioner, both as one model, and what that reads."""
     encoder = picture_encoder("cnn", 32)
-    assert encoder.output.shape == (None, 16, 128) and grid_size(encoder) == (4, 4)
-    writer = captioner(16, 128, SIZE, "adaptive", units=6, embedding=8, dropout=0.2)
-    model = with_encoder(encoder, writer)
+    writer = captioner(16, 128, SIZE, kind, units=6, embedding=8, dropout=0.2)
     pictures = tf.random.stateless_uniform((ROWS, 32, 32, 3), (1, 2), 0, 255)
-    inputs = {"picture": pictures, "target": given()["target"]}
+    return encoder, writer, with_encoder(encoder, writer), {"picture": pictures, "target": given()["target"]}
+
+
+def test_behind_an_encoder_and_saved(tmp_path):
+    encoder, writer, model, inputs = whole("adaptive")
+    assert encoder.output.shape == (None, 16, 128) and grid_size(encoder) == (4, 4)
     found = model(inputs)
-    whole = writer({"source": encoder(pictures), "target": inputs["target"]})
-    np.testing.assert_allclose(found["logits"], whole["logits"], atol=1e-5)
+    apart = writer({"source": encoder(inputs["picture"]), "target": inputs["target"]})
+    np.testing.assert_allclose(found["logits"], apart["logits"], atol=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(inputs)["logits"], found["logits"])
     assert identity(loaded.get_layer("picture_encoder")) == identity(encoder)
+
+
+@pytest.mark.parametrize("kind", ["inject", pytest.param("adaptive", marks=pytest.mark.full)])
+def test_compiled_by_xla(kind):
+    *_, model, inputs = whole(kind)
     compiled = tf.function(model, jit_compile=True)(inputs)
-    np.testing.assert_allclose(compiled["logits"], found["logits"], atol=1e-4)
+    np.testing.assert_allclose(compiled["logits"], model(inputs)["logits"], atol=1e-4)
 
 
 def test_encoders_by_name():
     assert identity(picture_encoder("cnn", 32, seed=1)) != identity(picture_encoder("cnn", 32))
     lite = picture_encoder("efficientnet_lite0", 64, pretrained=False)
     assert lite.output.shape == (None, 4, 1280) and grid_size(lite) == (2, 2)
-    mobile = picture_encoder("MobileNetV2", 64, pretrained=False)
-    assert mobile.output.shape == (None, 4, 1280)
-    grey = np.full((1, 64, 64, 3), 127.5, "float32")
-    inside = mobile.layers[1]
-    # Scaled as the weights want it: grey is zero, and the network of zeros gives what the scaled picture gives.
-    network = next(layer for layer in inside.layers if isinstance(layer, keras.Model))
-    np.testing.assert_allclose(
-        mobile(grey), np.reshape(network(np.zeros((1, 64, 64, 3), "float32")), (1, 4, 1280)), atol=1e-4
-    )
     with pytest.raises(UsageError, match="--encoder eyes: wanted cnn, efficientnet_lite0 or one of .*MobileNetV2"):
         picture_encoder("eyes")
     with pytest.raises(UsageError, match="--encoder InceptionV3 at --image-size 40"):
         picture_encoder("InceptionV3", 40, pretrained=False)
+
+
+def test_an_encoder_of_keras_gets_pictures_as_its_weights_want_them():
+    mobile = picture_encoder("MobileNet", 64, pretrained=False)
+    assert mobile.output.shape == (None, 4, 1024)
+    grey = np.full((1, 64, 64, 3), 127.5, "float32")
+    inside = mobile.layers[1]
+    # Scaled as the weights want it: grey is zero, and the network of zeros gives what the scaled picture gives.
+    network = next(layer for layer in inside.layers if isinstance(layer, keras.Model))
+    np.testing.assert_allclose(mobile(grey), np.reshape(network(np.zeros_like(grey)), (1, 4, 1024)), atol=1e-4)
 
 
 def test_unknown_kinds_and_options():

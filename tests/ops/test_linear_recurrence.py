@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +16,9 @@ FORMS = ["_in_blocks", "_in_steps", "_in_a_tree"]
 LENGTHS = [1, 2, 3, 16, 17, 31, 32, 48, 67, 100]
 BATCH, UNITS = 3, 4
 
+FULL = pytest.mark.full
 every_form = pytest.mark.parametrize("form", FORMS)
+eager_and_traced = pytest.mark.usefixtures("eager_and_traced")
 
 
 @pytest.fixture
@@ -66,8 +70,9 @@ def assert_all_close(found, wanted, **tolerance):
         np.testing.assert_allclose(one, other, err_msg=f"number {i}", **tolerance)
 
 
+@eager_and_traced
 @every_form
-@pytest.mark.parametrize("time", LENGTHS)
+@pytest.mark.parametrize("time", [pytest.param(t, marks=() if t in {1, 3, 17, 32, 67} else FULL) for t in LENGTHS])
 def test_states_and_gradients_are_those_of_a_loop(only, time):
     values = *arrays(time), *gradient_weights(time)
     found = tf.function(with_gradients, autograph=False)(*map(tf.constant, values))
@@ -81,8 +86,12 @@ def test_sizes_of_one(batch, units):
     assert_all_close(found, [*loop(*values[:3]), *wanted_gradients(*values)], rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("sizes", [(None, None), (None, BATCH), (37, None)], ids=str)
+@pytest.mark.parametrize(
+    ("sizes", "jit"),
+    [((None, None), False), ((37, None), False), ((None, None), True),
+     *(pytest.param(*case, marks=FULL) for case in (((None, BATCH), False), ((None, BATCH), True), ((37, None), True)))],
+    ids=str,
+)  # fmt: skip
 def test_sizes_that_only_the_data_tell(sizes, jit):
     time, batch = sizes
     steps, row = tf.TensorSpec((time, batch, UNITS), tf.float64), tf.TensorSpec((None, UNITS), tf.float64)
@@ -141,8 +150,14 @@ def test_only_the_last_state_or_only_the_states_may_be_used(only):
         assert_all_close(tape.gradient(loss, [a, b, start]), wanted, rtol=1e-11, atol=1e-12)
 
 
-@every_form
-@pytest.mark.parametrize("decay", ["zeros", "ones", "tiny", "mixed", "near one"])
+DECAYS = ["zeros", "ones", "tiny", "mixed", "near one"]
+QUICK = [*(("_in_blocks", decay) for decay in DECAYS), ("_in_steps", "near one"), ("_in_a_tree", "tiny")]
+
+
+@pytest.mark.parametrize(
+    ("form", "decay"),
+    [pytest.param(*case, marks=() if case in QUICK else FULL) for case in itertools.product(FORMS, DECAYS)],
+)
 def test_decays_at_the_ends_of_their_range_in_float32(only, decay):
     """2,000 steps in float32 stay within 1e-5 of the loop in float64, and finite."""
     time = 2000

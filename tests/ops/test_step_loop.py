@@ -1,10 +1,12 @@
 """The loop of any step: outputs against a Python loop, and gradients against TensorFlow's own."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from rnnapps.ops import step_loop
+from rnnapps.ops import step_loop, time_loop
 
 TIME, ROWS = 7, 3
 
@@ -36,8 +38,9 @@ def by_hand(sequences, states, kernels, constants):
     return [tf.stack(column) for column in zip(*outputs, strict=True)], states
 
 
-def cost_and_gradients(run, inputs, compiled=False):
-    @tf.function(jit_compile=compiled, autograph=False)
+def cost_and_gradients(run):
+    """A function that gives outputs and last states, and the gradients of a sum over them by all inputs."""
+
     def cost(*inputs):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
@@ -46,38 +49,41 @@ def cost_and_gradients(run, inputs, compiled=False):
             total = tf.add_n([tf.reduce_sum(tf.sin((i + 1.0) * value)) for i, value in enumerate(found)])
         return found, tape.gradient(total, inputs)
 
-    return cost(*inputs)
+    return cost
 
 
+def assert_same(found, wanted):
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.usefixtures("eager_and_traced")
 @pytest.mark.parametrize("time", [1, 4, 7, 12])
 def test_equals_a_loop_by_hand(time):
     inputs = given(time)
-    wanted = cost_and_gradients(by_hand, inputs)
+    wanted = cost_and_gradients(by_hand)(*inputs)
     for run in (step_loop.scan, step_loop.plain_scan):
-        found = cost_and_gradients(lambda *args, run=run: run(step, *args), inputs)
-        for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5)
+        function = tf.function(cost_and_gradients(functools.partial(run, step)), autograph=False)
+        assert_same(function(*inputs), wanted)
 
 
-def test_equals_a_loop_by_hand_under_xla_and_with_a_length_that_is_not_known():
-    inputs = given()
-    wanted = cost_and_gradients(by_hand, inputs)
-    found = cost_and_gradients(lambda *args: step_loop.scan(step, *args), inputs, compiled=True)
+def test_equals_a_loop_by_hand_with_a_length_that_is_not_known():
+    sequences, *others = given()
+    wanted, gradients = cost_and_gradients(by_hand)(sequences, *others)
 
     @tf.function(input_signature=[tf.TensorSpec((None, ROWS, 4)), tf.TensorSpec((None, ROWS, 5))], autograph=False)
     def open_length(*sequences):
-        with tf.GradientTape() as tape:
-            tape.watch(sequences)
-            outputs, last = step_loop.scan(step, sequences, *inputs[1:])
-            values = [*outputs, *last]
-            total = tf.add_n([tf.reduce_sum(tf.sin((i + 1.0) * value)) for i, value in enumerate(values)])
-        return values, tape.gradient(total, sequences)
+        run = cost_and_gradients(lambda *sequences: step_loop.scan(step, sequences, *others))
+        return run(*sequences)
 
-    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-    values, gradients = open_length(*inputs[0])
-    for one, other in zip([*values, *gradients], [*wanted[0], *wanted[1][0]], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert_same(open_length(*sequences), (wanted, gradients[0]))
+
+
+def test_equals_a_loop_by_hand_under_xla(monkeypatch):
+    monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)  # less to compile
+    function = cost_and_gradients(functools.partial(step_loop.scan, step))
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+    assert_same(compiled(*given()), cost_and_gradients(by_hand)(*given()))
 
 
 def test_matrices_get_their_gradient_outside_of_the_loop():

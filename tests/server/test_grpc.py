@@ -6,7 +6,6 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from server_process import Server
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -127,15 +126,3 @@ def test_metadata_and_status(stub, channel):
     with pytest.raises(grpc.RpcError) as caught:
         stub.Classify(classification_pb2.ClassificationRequest())
     assert caught.value.code() == Code.UNIMPLEMENTED
-
-
-def test_the_size_of_a_message_and_xla(models):
-    with (
-        Server(models, "--max-request-bytes", "100000", "--xla") as server,
-        grpc.insecure_channel(server.grpc) as channel,
-    ):
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.Predict(_request(x=np.zeros(100_000, np.float32)), timeout=60)
-        assert caught.value.code() == Code.RESOURCE_EXHAUSTED
-        assert len(stub.Predict(_request(x=np.zeros(1000, np.float32)), timeout=60).outputs["y"].float_val) == 1000

@@ -7,16 +7,19 @@ import json
 import socket
 import time
 
+import grpc
+import numpy as np
 import pytest
+import tensorflow as tf
 from server_process import Server, ask, raw
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 PREDICT = "/v1/models/sums:predict"
 
 
 @pytest.fixture(scope="module")
-def small(models):
-    with Server(models, "--max-request-bytes", "1000000", "--request-timeout", "1", "--grpc-port", "-1") as server:
-        assert server.grpc == "off"
+def small(sums):
+    with Server(sums, "--max-request-bytes", "1000000", "--request-timeout", "1", "--xla") as server:
         yield server
 
 
@@ -70,30 +73,14 @@ def test_slow_headers_on_a_connection_that_is_kept(small):
     connection.close()
 
 
-def test_a_request_that_has_begun_is_finished_before_the_server_stops(models):
-    body = b'{"instances": [1]}'
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with Server(models) as server:
-        waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        assert ask(waiting, PREDICT, body)[0] == 200
-        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-            connection.sendall(head + body[:5])
-            time.sleep(0.2)
-            server.process.terminate()
-            while _is_open(server):
-                time.sleep(0.05)
-            assert ask(waiting, PREDICT, body) == (503, {"error": "The server stops"})
-            connection.sendall(body[5:])
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            assert (answer.status, json.loads(answer.read())) == (200, {"predictions": [1.0]})
-        waiting.close()
-        assert server.process.wait(60) == 0
-
-
-def _is_open(server):
-    try:
-        socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
-    except ConnectionRefusedError:
-        return False
-    return True
+def test_the_size_of_a_message(small):
+    with grpc.insecure_channel(small.grpc) as channel:
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "sums"
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.zeros(1_000_000, np.float32)))
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(request, timeout=60)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.zeros(1000, np.float32)))
+        assert len(predict(request, timeout=60).outputs["y"].float_val) == 1000

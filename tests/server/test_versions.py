@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import os
 import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import cpp_process
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -57,49 +57,63 @@ def _warm_up(folder: Path, *requests: tuple[str, dict], damage=lambda content: c
 ONE = np.ones(1, np.float32)
 
 
-def test_a_new_version_takes_over_under_load_and_none_fails(saved, tmp_path):
-    home = tmp_path / "sums"
-    home.mkdir()
-    _publish(saved(0.0), home / "1")
-    (home / "draft").mkdir()
-    (home / "2.old").mkdir()
+@pytest.fixture(scope="module")
+def home(saved, tmp_path_factory):
+    """Models among which some come and go."""
+    folder = tmp_path_factory.mktemp("home") / "models"
+    shutil.copytree(saved(0.0), folder / "stays" / "1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(home):
+    with Server(home, "--grpc-port", "-1") as server:
+        yield server
+
+
+def test_a_new_version_takes_over_under_load_and_none_fails(saved, home, server):
+    folder = home / "taken"
+    folder.mkdir()
+    _publish(saved(0.0), folder / "1")
+    (folder / "draft").mkdir()
+    (folder / "2.old").mkdir()
+    server.wait_for("taken", lambda found: found == {1: ("AVAILABLE", "")})
     answers, stop = [], threading.Event()
 
     def client():
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        while not stop.is_set():
-            answers.append(ask(connection, "/v1/models/sums:predict", {"instances": [0.0]}))
+        while not stop.wait(0.005):
+            answers.append(ask(connection, "/v1/models/taken:predict", {"instances": [0.0]}))
         connection.close()
 
-    with Server(tmp_path, "--grpc-port", "-1") as server:
-        clients = [threading.Thread(target=client) for _ in range(4)]
-        for one in clients:
-            one.start()
-        slow = {"signature_name": "slow", "inputs": {"x": [1.0], "turns": [200_000]}}
-        long_answer = []
-        long_run = threading.Thread(target=lambda: long_answer.append(server.predict("sums", **slow)))
-        long_run.start()
-        _publish(saved(10.0), home / "2", lambda draft: _warm_up(draft, ("serving_default", {"x": ONE})))
-        states = server.wait_for("sums", lambda found: found.get(1, ("",))[0] == "END" and 2 in found)
-        assert states == {1: ("END", ""), 2: ("AVAILABLE", "")}
-        stop.set()
-        for one in (*clients, long_run):
-            one.join(60)
-        assert {status for status, _ in answers} == {200} and long_answer[0][0] == 200
-        values = [answer["predictions"][0] for _, answer in answers]
-        assert values[0] == 0.0 and set(values) <= {0.0, 10.0}
-        assert server.predict("sums", instances=[0.0]) == (200, {"predictions": [10.0]})
-        assert server.ask("/v1/models/sums/versions/1:predict", {"instances": [0.0]})[0] == 404
-        # Back to the old one, and then away with the model.
-        shutil.rmtree(home / "2")
-        server.wait_for("sums", lambda found: found == {1: ("AVAILABLE", "")})
-        assert server.predict("sums", instances=[0.0]) == (200, {"predictions": [0.0]})
-        _publish(saved(5.0), tmp_path / "other")  # no version in it: not a model
-        (tmp_path / "late").mkdir()
-        _publish(saved(10.0), tmp_path / "late" / "7")
-        server.wait_for("late", lambda found: found == {7: ("AVAILABLE", "")})
-        shutil.rmtree(home)
-        server.wait_for("sums", lambda found: found == {})
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    slow = {"signature_name": "slow", "inputs": {"x": [1.0], "turns": [50_000]}}
+    long_answer = []
+    long_run = threading.Thread(target=lambda: long_answer.append(server.predict("taken", **slow)))
+    long_run.start()
+    _publish(saved(10.0), folder / "2", lambda draft: _warm_up(draft, ("serving_default", {"x": ONE})))
+    states = server.wait_for("taken", lambda found: found.get(1, ("",))[0] == "END" and 2 in found)
+    assert states == {1: ("END", ""), 2: ("AVAILABLE", "")}
+    stop.set()
+    for one in (*clients, long_run):
+        one.join(60)
+    assert {status for status, _ in answers} == {200} and long_answer[0][0] == 200
+    values = [answer["predictions"][0] for _, answer in answers]
+    assert values[0] == 0.0 and set(values) <= {0.0, 10.0}
+    assert server.predict("taken", instances=[0.0]) == (200, {"predictions": [10.0]})
+    assert server.ask("/v1/models/taken/versions/1:predict", {"instances": [0.0]})[0] == 404
+    # Back to the old one, and then away with the model.
+    shutil.rmtree(folder / "2")
+    server.wait_for("taken", lambda found: found == {1: ("AVAILABLE", "")})
+    assert server.predict("taken", instances=[0.0]) == (200, {"predictions": [0.0]})
+    _publish(saved(5.0), home / "other")  # no version in it: not a model
+    (home / "late").mkdir()
+    _publish(saved(10.0), home / "late" / "7")
+    server.wait_for("late", lambda found: found == {7: ("AVAILABLE", "")})
+    shutil.rmtree(folder)
+    server.wait_for("taken", lambda found: found == {})
 
 
 def _without_variables(folder):
@@ -171,29 +185,29 @@ BROKEN = {
 }  # fmt: skip
 
 
-def test_a_version_that_does_not_load_leaves_the_old_one_serving(saved, tmp_path):
-    home = tmp_path / "models" / "sums"
-    home.mkdir(parents=True)
-    _publish(saved(0.0), home / "1")
-    with Server(tmp_path / "models", "--grpc-port", "-1") as server:
-        for number, (change, words) in enumerate(BROKEN.values(), start=2):
-            _publish(saved(10.0), home / str(number), change)
-            found = server.wait_for("sums", lambda found, n=number: found.get(n, ("",))[0] == "END")
-            assert words in found[number][1] and "\n" not in found[number][1]
-            assert found[1] == ("AVAILABLE", "")
-            assert server.predict("sums", instances=[1.0]) == (200, {"predictions": [1.0]})
-        logged = [line for line in server.log if "does not load" in line]
-        assert len(logged) == len(BROKEN)  # each once, and not at every look
-        # A copy that becomes complete is tried again.
-        slow = home / "100"
-        slow.mkdir()
-        server.wait_for("sums", lambda found: found.get(100, ("",))[0] == "END")
-        shutil.copytree(saved(10.0), slow, dirs_exist_ok=True)
-        server.wait_for("sums", lambda found: found.get(100, ("",))[0] == "AVAILABLE")
-        assert server.predict("sums", instances=[1.0]) == (200, {"predictions": [11.0]})
+def test_a_version_that_does_not_load_leaves_the_old_one_serving(saved, home, server):
+    folder = home / "breaks"
+    folder.mkdir()
+    _publish(saved(0.0), folder / "1")
+    server.wait_for("breaks", lambda found: found == {1: ("AVAILABLE", "")})
+    for number, (change, words) in enumerate(BROKEN.values(), start=2):
+        _publish(saved(10.0), folder / str(number), change)
+        found = server.wait_for("breaks", lambda found, n=number: found.get(n, ("",))[0] == "END")
+        assert words in found[number][1] and "\n" not in found[number][1]
+        assert found[1] == ("AVAILABLE", "")
+        assert server.predict("breaks", instances=[1.0]) == (200, {"predictions": [1.0]})
+    logged = [line for line in server.log if "does not load" in line]
+    assert len(logged) == len(BROKEN)  # each once, and not at every look
+    # A copy that becomes complete is tried again.
+    slow = folder / "100"
+    slow.mkdir()
+    server.wait_for("breaks", lambda found: found.get(100, ("",))[0] == "END")
+    shutil.copytree(saved(10.0), slow, dirs_exist_ok=True)
+    server.wait_for("breaks", lambda found: found.get(100, ("",))[0] == "AVAILABLE")
+    assert server.predict("breaks", instances=[1.0]) == (200, {"predictions": [11.0]})
 
 
-def test_assets_are_found_where_the_model_lies(tmp_path):
+def test_assets_are_found_where_the_model_lies(home, server, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("a\nb\n")
     model = Sums(assets=str(words))
@@ -202,11 +216,13 @@ def test_assets_are_found_where_the_model_lies(tmp_path):
         return {"id": model.table.lookup(word)}
 
     spec = tf.TensorSpec((None,), tf.string, name="word")
-    model.save(tmp_path / "models" / "words" / "1", find=tf.function(look_up, input_signature=[spec]))
+    model.save(tmp_path / "words", find=tf.function(look_up, input_signature=[spec]))
     words.unlink()
-    with Server(tmp_path / "models", "--grpc-port", "-1") as server:
-        asked = server.predict("words", signature_name="find", instances=["b", "c"])
-        assert asked == (200, {"predictions": [1, -1]})
+    (home / "words").mkdir()
+    _publish(tmp_path / "words", home / "words" / "1")
+    server.wait_for("words", lambda found: found == {1: ("AVAILABLE", "")})
+    asked = server.predict("words", signature_name="find", instances=["b", "c"])
+    assert asked == (200, {"predictions": [1, -1]})
 
 
 CONFIG = """
@@ -215,47 +231,55 @@ model_config_list {
            model_version_policy { specific { versions: 1 versions: 2 } }
            version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 } }
   config { name: "newest" base_path: "sums" model_version_policy { latest { num_versions: 2 } } }
+  config { name: "next" base_path: "/models/next" model_version_policy { specific { versions: 1 } }
+           version_labels { key: "stable" value: 1 } }
 }
 """
 
 
-def test_models_config(saved, tmp_path):
+@pytest.fixture(scope="module")
+def configured(saved, tmp_path_factory):
+    """The folder of a models.config, and its server."""
+    folder = tmp_path_factory.mktemp("configured")
     for number in (1, 2, 3):
-        shutil.copytree(saved(10.0 * number), tmp_path / "sums" / str(number))
-    (tmp_path / "models.config").write_text(CONFIG)
-    with Server(tmp_path, "--grpc-port", "-1") as server:
-        assert server.ask("/v1/models/sums")[0] == 404
-        for path, value in {
-            "both": 20.0, "both/versions/1": 10.0, "both/labels/stable": 10.0, "both/labels/canary": 20.0,
-            "newest": 30.0, "newest/versions/2": 20.0, "newest/labels/stable": 30.0,
-        }.items():  # fmt: skip
-            answer = server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})
-            assert answer == (200, {"predictions": [value]}), path
-        for path in ("both/versions/3", "newest/versions/1", "newest/labels/canary"):
-            assert server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})[0] == 404
+        shutil.copytree(saved(10.0 * number), folder / "sums" / str(number))
+    shutil.copytree(saved(10.0), folder / "next" / "1")
+    (folder / "models.config").write_text(CONFIG)
+    with Server(folder, "--grpc-port", "-1") as server:
+        yield folder, server
 
 
-def test_a_models_config_that_changes_is_followed(saved, tmp_path):
+def test_models_config(configured):
+    _, server = configured
+    assert server.ask("/v1/models/sums")[0] == 404
+    for path, value in {
+        "both": 20.0, "both/versions/1": 10.0, "both/labels/stable": 10.0, "both/labels/canary": 20.0,
+        "newest": 30.0, "newest/versions/2": 20.0, "newest/labels/stable": 30.0,
+    }.items():  # fmt: skip
+        answer = server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})
+        assert answer == (200, {"predictions": [value]}), path
+    for path in ("both/versions/3", "newest/versions/1", "newest/labels/canary"):
+        assert server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})[0] == 404
+
+
+def test_a_models_config_that_changes_is_followed(saved, configured):
     """As an export changes it: the new version is in its place before the file names it."""
+    folder, server = configured
 
     def configure(text):
-        (tmp_path / "draft").write_text(text)
-        (tmp_path / "draft").rename(tmp_path / "models.config")
+        (folder / "draft").write_text(text)
+        (folder / "draft").rename(folder / "models.config")
 
-    def only(number):
-        policy = f"model_version_policy {{ specific {{ versions: {number} }} }}"
-        label = f"version_labels {{ key: 'stable' value: {number} }}"
-        return f"model_config_list {{ config {{ name: 'sums' base_path: '/models/sums' {policy} {label} }} }}"
+    def answered():
+        return server.ask("/v1/models/next/labels/stable:predict", {"instances": [0.0]})[1]
 
-    shutil.copytree(saved(10.0), tmp_path / "sums" / "1")
-    configure(only(1))
-    with Server(tmp_path, "--grpc-port", "-1") as server:
-        _publish(saved(20.0), tmp_path / "sums" / "2")
-        configure("nonsense {")
-        assert server.ask("/v1/models/sums/labels/stable:predict", {"instances": [0.0]})[1] == {"predictions": [10.0]}
-        configure(only(2))
-        server.wait_for("sums", lambda found: found == {1: ("END", ""), 2: ("AVAILABLE", "")})
-        assert server.ask("/v1/models/sums/labels/stable:predict", {"instances": [0.0]})[1] == {"predictions": [20.0]}
+    _publish(saved(20.0), folder / "next" / "2")
+    configure("nonsense {")
+    assert answered() == {"predictions": [10.0]}
+    first, _, last = CONFIG.rpartition("specific { versions: 1 }")
+    configure(f"{first}specific {{ versions: 2 }}{last.replace('value: 1', 'value: 2')}")
+    server.wait_for("next", lambda found: found == {1: ("END", ""), 2: ("AVAILABLE", "")})
+    assert answered() == {"predictions": [20.0]}
 
 
 @pytest.mark.parametrize(
@@ -312,22 +336,40 @@ def test_records_are_checked_as_tensorflow_writes_them(tmp_path):
         list(read_records(content[:-1]))
 
 
-def test_the_process_says_what_is_wrong(tmp_path):
-    broken = tmp_path / "broken" / "1"
-    broken.mkdir(parents=True)
-    (broken / "saved_model.pb").write_bytes(b"\xff")
-    options = ["--models", str(tmp_path), "--rest-port", "0", "--grpc-port", "0"]
-    command = [sys.executable, "-m", "rnnapps", "serve", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == (
-        "error: no model loads (broken, version 1: saved_model.pb of version 1 is damaged)"
-    )
+@pytest.fixture
+def broken(tmp_path):
+    """Options of a server of a model that does not load."""
+    version = tmp_path / "broken" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"\xff")
+    return ["--models", str(tmp_path), "--rest-port", "0", "--grpc-port", "0"]
+
+
+SERVE = """
+import sys
+from rnnapps import cli
+sys.path[:0] = filter(None, [sys.argv.pop(1)])
+status = cli.overview(["serve", *sys.argv[1:]])
+print(status)
+"""
+DAMAGED = "error: no model loads (broken, version 1: saved_model.pb of version 1 is damaged)"
+
+
+def test_the_command_says_what_is_wrong(broken, tmp_path):
+    done = cpp_process.run(SERVE, "", *broken)
+    assert done.stdout == b"1\n" and done.stderr.decode().splitlines()[-1] == DAMAGED
     # As if the extra were not installed.
     (tmp_path / "aiohttp.py").write_text("raise ImportError('No module named aiohttp')")
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr == ("error: serve wants the extra: pip install 'rnnapps[serving]' (No module named aiohttp)\n")
+    done = cpp_process.run(SERVE, tmp_path, *broken)
+    assert (done.stdout, done.stderr) == (
+        b"2\n",
+        b"error: serve wants the extra: pip install 'rnnapps[serving]' (No module named aiohttp)\n",
+    )
+
+
+@pytest.mark.full
+def test_the_process_says_what_is_wrong(broken):
+    command = [sys.executable, "-m", "rnnapps", "serve", *broken]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == DAMAGED

@@ -1,4 +1,4 @@
-"""A tiny text model of stock Keras layers, with the inputs and outputs that every text model has."""
+"""A tiny text model of stock Keras layers, with the inputs and outputs that every text model has; small exports."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
+import small_exports
+import tensorflow as tf
+from cpp_process import in_one_process
+from small_runs import eagerly, elsewhere  # noqa: F401  # fixtures
 
 from rnnapps.data.vocabulary import Vocabulary
+from rnnapps.ops.strings import nfkc
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.tokenization import TextCodec
 
@@ -47,24 +51,23 @@ def model(vocabulary: Vocabulary) -> keras.Model:
 
 @pytest.fixture(scope="session")
 def endpoints(model: keras.Model, vocabulary: Vocabulary) -> TextEndpoints:
-    return TextEndpoints(model, TextCodec(vocabulary))
+    found = TextEndpoints(model, TextCodec(vocabulary))
+    found.functions["serving_default"].get_concrete_function()  # here, and not on account of the first test
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_cpp_process():
+    with in_one_process():
+        yield
 
 
 @pytest.fixture(scope="session")
-def requests() -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Requests to every endpoint, with one and with several rows of different length."""
-    prompts = np.array(["abc é", "", "中 bad ?" * 9], object)
-    several = {
-        "prompt": prompts,
-        "num_chars": np.array([40, 7, 0], np.int32),
-        "temperature": np.array([1.0, 0.0, 0.5], np.float32),
-        "seed": np.array([1, -2, 3], np.int32),
-    }
-    states = {name: np.full((2, UNITS), 0.25, np.float32) for name in ("layer_0_h", "layer_0_c", "layer_1_h")}
-    return [
-        ("serving_default", several),
-        ("serving_default", {name: value[:1] for name, value in several.items()}),
-        ("score", {"text": prompts}),
-        ("score", {"text": prompts[1:2]}),
-        ("step", {"tokens": np.array([3, 0], np.int32), **states}),
-    ]
+def unicode_tables():
+    """Those that sentences are normalised with: they take longer to make than most tests."""
+    nfkc(tf.constant(["a"]))
+
+
+@pytest.fixture(scope="session")
+def text_export(kept) -> Path:
+    return small_exports.folder(kept, "text")

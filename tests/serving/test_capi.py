@@ -8,20 +8,23 @@ import sys
 
 import numpy as np
 import pytest
+import small_exports
 import tensorflow as tf
 from export_helpers import Served, assert_same, own_answers
 
 from rnnapps.errors import RunError
 from rnnapps.serving import capi
 from rnnapps.serving.capi import run_in_c_api
-from rnnapps.serving.export import write_saved_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names of the libraries are those of Linux")
 
 
-def test_same_answers(endpoints, requests, tmp_path):
-    path = write_saved_model(endpoints, tmp_path, "tiny", {})
-    assert_same(run_in_c_api(path, requests), own_answers(endpoints, requests))
+def test_same_answers(text_export, monkeypatch):
+    """In a process that is started for it, as outside of tests."""
+    monkeypatch.setattr(capi, "subprocess", subprocess)
+    made = small_exports.text()
+    requests = [request for request in made.every_request() if request[0] != "serving_default"]
+    assert_same(run_in_c_api(text_export, requests), own_answers(made.endpoints, requests))
 
 
 def test_every_type_and_any_bytes_come_back(tmp_path):

@@ -5,7 +5,10 @@ import sys
 import colour_pictures
 import numpy as np
 import pytest
+import small_exports
 import tensorflow as tf
+from export_helpers import assert_same, own_answers
+from small_exports import PICTURES
 
 from rnnapps.data.sentence_codec import SentenceCodec
 from rnnapps.data.sentences import SentenceVocabulary
@@ -20,20 +23,20 @@ from rnnapps.serving.captioner import Captioner
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.sentence_writer import Draws
 
-pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+pytestmark = pytest.mark.usefixtures("one_step_a_turn", "unicode_tables")
 WORDS = SentenceVocabulary("word", [" red", " blue", " green", " above", "."])
 SEARCH = Search(beam=3, max_length=7, block_unseen=True)
-FILES = [
-    colour_pictures.picture(top, "blue", kind=kind, size=size)
-    for top, kind, size in (("red", "PNG", 32), ("green", "JPEG", 50), ("blue", "GIF", 1), ("yellow", "BMP", 9))
-]
+SHORT = Search(beam=2, max_length=4, block_unseen=True)
+
+NO_PICTURE = "no kind that can be read: wanted JPEG, PNG, GIF or BMP"
 
 
-def build(kind="adaptive"):
+def build(kind="adaptive", **options):
     encoder = picture_encoder("cnn", 32, seed=2)
     _, places, channels = encoder.output.shape
-    writer = captioner(places, channels, WORDS.size, kind, units=8, embedding=8, seed=3)
-    rng = np.random.default_rng(2)
+    options = {"cell": "simple_rnn", "units": 8, "embedding": 8, "seed": 3, **options}
+    writer = captioner(places, channels, WORDS.size, kind, **options)
+    rng = np.random.default_rng(10)  # of captions that differ
     for variable in writer.trainable_variables:
         variable.assign(rng.normal(0, 2 / variable.shape[0] ** 0.5, variable.shape))
     return with_encoder(encoder, writer)
@@ -50,43 +53,31 @@ def writer(model):
     return Captioner(parts, SentenceCodec(WORDS), grid_size(model.get_layer("picture_encoder")), see)
 
 
-@pytest.fixture(scope="module")
-def exported(model, tmp_path_factory, one_step_a_turn):
-    endpoints = CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH)
-    manifest = {"task": "captioning", "vocabulary": WORDS.to_dict(), "grid": [4, 4], "max_length": 7}
-    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "few", manifest)
-    return path, endpoints
-
-
 def captioned(writer, files, options=SEARCH, **more):
-    # In a graph, as everywhere: of no picture Keras' convolutions make nothing sensible outside of one.
-    run = tf.function(lambda some: writer.caption(some, options, **more), [tf.TensorSpec((None,), tf.string)])
-    return {name: t.numpy() for name, t in run(tf.constant(files, tf.string)).items()}
+    return {name: t.numpy() for name, t in writer.caption(tf.constant(files, tf.string), options, **more).items()}
 
 
 def test_a_picture_alone_is_captioned_as_among_others(writer):
-    together = captioned(writer, FILES)
+    together = captioned(writer, PICTURES, SHORT)
     assert len(set(together["caption"][:, 0].tolist())) > 1
-    for row, file in enumerate(FILES):
-        alone = captioned(writer, [file])
+    for row, file in enumerate(PICTURES):
+        alone = captioned(writer, [file], SHORT)
         assert alone["caption"].tolist() == together["caption"][row : row + 1].tolist()
         np.testing.assert_allclose(alone["score"], together["score"][row : row + 1], atol=1e-4)
         time = alone["attention"].shape[1]
         np.testing.assert_allclose(alone["attention"][0], together["attention"][row, :time], atol=1e-4)
-    empty = captioned(writer, [])
-    assert {name: len(value) for name, value in empty.items()} == dict.fromkeys(empty, 0)
 
 
 def test_attention_is_that_of_the_network_on_the_whole_caption(writer, model):
-    found = captioned(writer, FILES[:1])
+    found = captioned(writer, PICTURES[:1])
     tokens = writer.writer.target.encode(found["caption"][:, 0]).to_tensor()
-    pixels = tf.image.resize(tf.io.decode_image(FILES[0], channels=3)[None], (32, 32), antialias=True)
+    pixels = tf.image.resize(tf.io.decode_image(PICTURES[0], channels=3)[None], (32, 32), antialias=True)
     whole = model({"picture": pixels, "target": tf.pad(tokens, [[0, 0], [1, 0]])})
     steps = found["tokens"][0, 0] + (found["tokens"][0, 0] < SEARCH.max_length)
     alignment = whole["alignment"][0, :steps]
     np.testing.assert_allclose(found["attention"][0, :steps].reshape(steps, 16), alignment[:, :16], atol=1e-4)
     np.testing.assert_allclose(found["sentinel"][0, :steps], alignment[:, 16], atol=1e-4)
-    looked = writer.looks(tf.constant(FILES[:1]), tf.constant(found["caption"][:, 0]))
+    looked = writer.looks(tf.constant(PICTURES[:1]), tf.constant(found["caption"][:, 0]))
     steps = int(found["tokens"][0, 0])
     np.testing.assert_allclose(looked["attention"][0, :steps], found["attention"][0, :steps], atol=1e-4)
     logits = tf.nn.log_softmax(whole["logits"][0]).numpy()
@@ -100,69 +91,74 @@ def test_attention_is_that_of_the_network_on_the_whole_caption(writer, model):
 def test_without_places_there_is_one_that_is_no_place(kind):
     parts, see = parts_of(build(kind))
     writer = Captioner(parts, SentenceCodec(WORDS), None, see)
-    found = captioned(writer, FILES)
+    found = captioned(writer, PICTURES, SHORT)
     assert found["attention"].shape[2:] == (1, 1)
-    drawn = captioned(writer, FILES[:2], Draws(num_samples=3, max_length=6, seed=5), align=False)
+    drawn = captioned(writer, PICTURES[:2], Draws(num_samples=3, max_length=4, seed=5), align=False)
     assert drawn["caption"].shape == (2, 3) and "attention" not in drawn
-    alone = captioned(writer, FILES[1:2], Draws(num_samples=3, max_length=6, seed=5), align=False)
+    alone = captioned(writer, PICTURES[1:2], Draws(num_samples=3, max_length=4, seed=5), align=False)
     assert alone["caption"].tolist() == drawn["caption"][1:].tolist()
 
 
 def test_a_prefix_begins_every_caption(writer):
-    found = captioned(writer, FILES, prefix=tf.constant(["green above"] * len(FILES)))
+    found = captioned(writer, PICTURES, prefix=tf.constant(["green above"] * len(PICTURES)))
     assert all(text.startswith(b"green above") for text in found["caption"][:, 0])
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
-def test_export_answers_alike_without_python(exported):
-    path, endpoints = exported
-    files = np.array(FILES, object)
-    requests = [
-        ("serving_default", {"image_bytes": files}),
-        ("serving_default", {"image_bytes": files[:0]}),
-        ("attention", {"image_bytes": files[:2], "caption": np.array([b"red above blue.", b""], object)}),
-        *endpoints.warmup(),
-    ]
-    for (key, inputs), answer in zip(requests, run_in_c_api(path, requests), strict=True):
-        tensors = {
-            name: tf.constant(value, tf.string if value.dtype == object else None) for name, value in inputs.items()
-        }
-        function = endpoints.endpoints()[key]
-        if key == "step":
-            wanted = function(tensors.pop("token"), tensors)
-        else:
-            wanted = function(*tensors.values())
-        assert set(answer) == set(wanted)
-        for name, value in wanted.items():
-            if value.dtype == tf.string:
-                assert answer[name].tolist() == value.numpy().tolist()
-            else:
-                np.testing.assert_allclose(answer[name], value, atol=1e-5)
-
-
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(exported):
-    served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no kind that can be read: wanted JPEG, PNG, GIF or BMP"):
-        served(image_bytes=tf.constant([b"no picture"]))
-
-
-def test_the_model_captions_alike_from_both_sides(model, exported, tmp_path):
-    one = CaptionModel.from_keras(model, WORDS, (4, 4), 7)
-    other = CaptionModel.from_saved_model(exported[0])
-    for options, prefix in ((SEARCH, None), (SEARCH, "red"), (Draws(2, 6, temperature=0.7, top_k=3), None)):
-        found, again = (side.caption(FILES, options, prefix, batch_size=3, align=True) for side in (one, other))
-        assert one.texts(found) == other.texts(again)
-        np.testing.assert_allclose(found[2]["attention"], again[2]["attention"], atol=1e-4)
-    (exported[0] / "manifest.json").write_text('{"task": "captioning"}')
-    with pytest.raises(UsageError, match="no usable vocabulary"):
-        CaptionModel.from_saved_model(exported[0])
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(writer):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=NO_PICTURE):
+        captioned(writer, [b"no picture"])
 
 
 @pytest.mark.full
-def test_compiled_by_xla_the_captions_are_the_same(model, exported):
-    compiled = CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH, xla=True).functions
-    files = tf.constant(FILES)
-    found, wanted = (functions["serving_default"](files) for functions in (compiled, exported[1].functions))
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TensorFlow's libraries have other names elsewhere")
+def test_an_export_with_a_sentinel_answers_alike_without_python(model, tmp_path):
+    endpoints = CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH)
+    path = write_saved_model(endpoints, tmp_path, "few", {})
+    requests = [("serving_default", {"image_bytes": np.array(PICTURES, object)}), *endpoints.warmup()]
+    assert_same(run_in_c_api(path, requests), own_answers(endpoints, requests, traced=True))
+
+
+@pytest.mark.full
+def test_an_export_refuses_a_file_that_is_no_picture_in_a_sentence(kept):
+    served = tf.saved_model.load(str(colour_pictures.exported(kept))).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=NO_PICTURE):
+        served(image_bytes=tf.constant([b"no picture"]))
+
+
+@pytest.fixture(scope="session")
+def both_sides(kept):
+    """A run, and its export."""
+    path, made = small_exports.captions(kept)
+    vocabulary = SentenceVocabulary.from_dict(made.manifest["vocabulary"])
+    return CaptionModel.from_keras(made.model, vocabulary, (4, 4), 7), CaptionModel.from_saved_model(path)
+
+
+CASES = [(SHORT, None), (SEARCH, "red"), (Draws(2, 6, temperature=2.0, top_k=3), None)]
+
+
+@pytest.mark.parametrize("case", [CASES[0], *(pytest.param(case, marks=pytest.mark.full) for case in CASES[1:])])
+def test_the_model_captions_alike_from_both_sides(both_sides, case, eagerly):
+    options, prefix = case
+    one, other = both_sides
+    found, again = (side.caption(PICTURES, options, prefix, batch_size=3, align=True) for side in both_sides)
+    assert one.texts(found) == other.texts(again) and len(set(one.texts(found))) > 2
+    np.testing.assert_allclose(found[2]["attention"], again[2]["attention"], atol=1e-4)
+
+
+def test_an_export_without_its_vocabulary_is_refused(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "manifest.json").write_text('{"task": "captioning"}')
+    with pytest.raises(UsageError, match="no usable vocabulary"):
+        CaptionModel.from_saved_model(tmp_path)
+
+
+@pytest.mark.full
+def test_compiled_by_xla_the_captions_are_the_same(model):
+    xla, plain = (
+        CaptionEndpoints(model, SentenceCodec(WORDS), (4, 4), SEARCH, xla=xla).functions for xla in (True, False)
+    )
+    files = tf.constant(PICTURES)
+    found, wanted = (functions["serving_default"](files) for functions in (xla, plain))
     assert found["caption"].numpy().tolist() == wanted["caption"].numpy().tolist()
     for name in ("score", "attention", "sentinel"):
         np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import keras
@@ -13,6 +14,7 @@ from rnnapps import layers
 from rnnapps.errors import RunError
 from rnnapps.serving import export_model
 from rnnapps.serving.capi import run_in_c_api
+from rnnapps.serving.keras_model import ModelEndpoints
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names of the libraries are those of Linux")
 
@@ -22,11 +24,37 @@ def series(*lengths, width=3):
     return [{"x": rng.normal(size=(1, length, width)).astype("float32")} for length in lengths]
 
 
+def test_a_model_answers_in_cpp_as_it_does_here(tmp_path):
+    x = keras.Input((None, 3), name="x")
+    y = layers.SimpleRNN(5, return_sequences=True)(x)
+    model = keras.Model(x, {"all": y, "first": keras.layers.Dense(2)(y[:, 0])})
+    (path,) = export_model(model, tmp_path, "small", series(4, 7))
+    asked = {"x": np.concatenate([one["x"] for one in series(6, 6)])}
+    (answer,) = run_in_c_api(path, [("serving_default", asked)])
+    wanted = model(asked["x"])
+    assert set(answer) == set(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(answer[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_for_a_server_with_xla_there_is_a_form_of_its_own(tmp_path):
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, {"y": keras.layers.Dense(2)(x)})
+    plain, compiled = export_model(model, tmp_path, "small", [{"x": np.ones((1, 3), "float32")}], xla=True)
+    assert (plain.parent.name, compiled.parent.name) == ("small", "small_xla")
+    asked = [("serving_default", {"x": np.float32([[1, 2, 3], [4, 5, 6]])})]
+    for path, xla in ((plain, False), (compiled, True)):
+        (answer,) = run_in_c_api(path, asked, xla=xla)
+        np.testing.assert_allclose(answer["y"], model(asked[0][1]["x"])["y"], rtol=1e-4, atol=1e-5)
+    with pytest.raises(RunError, match="XLA"):
+        run_in_c_api(compiled, asked)
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU, layers.SimpleRNN], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU, layers.SimpleRNN, keras.layers.GRU])
 def test_a_model_answers_in_cpp_and_with_xla_as_it_does_here(layer, tmp_path):
     x = keras.Input((None, 3), name="x")
-    y = layer(5, return_sequences=True)(x)
+    y = layer(5, return_sequences=True, **({"use_cudnn": False} if layer is keras.layers.GRU else {}))(x)
     model = keras.Model(x, {"all": y, "first": keras.layers.Dense(2)(y[:, 0])})
     plain, compiled = export_model(model, tmp_path, "small", series(4, 7), xla=True)
     assert (plain.parent.name, compiled.parent.name) == ("small", "small_xla")
@@ -77,5 +105,6 @@ def test_cudnn_is_refused(tmp_path, monkeypatch):
     x = keras.Input((None, 3), name="x")
     theirs = keras.Model(x, keras.layers.LSTM(2)(x))
     refused(theirs, tmp_path, "CudnnRNN.* on a GPU only: wanted layers with use_cudnn=False")
-    own = layers.LSTM(2)
-    assert export_model(keras.Model(x, own(x)), tmp_path, "own", series(4, 7))
+    own = ModelEndpoints(keras.Model(x, layers.LSTM(2)(x)), series(4, 7)).functions["serving_default"]
+    graph = own.get_concrete_function().graph.as_graph_def()
+    assert not [name for name in re.findall(r'op: "(.*)"', str(graph)) if "Cudnn" in name]

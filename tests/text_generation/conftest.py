@@ -1,47 +1,99 @@
-"""One small trained run and its export, which the tests of this folder share, and the command line in this process."""
+"""Small trained runs and their exports, which the tests of this folder share, and the command line in this process."""
 
+import functools
 import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import tensorflow as tf
+import text_runs
+from text_runs import cheap_verbs  # noqa: F401
 
 from rnnapps import cli, runtime
-from rnnapps.text_generation.config import PRESETS, Config, Export, replace
-from rnnapps.text_generation.task import export, train
-
-TEXT = "".join(f"{n} times {n + 1} is {n * (n + 1)}, n\u00e9?\n" for n in range(300))
-
-
-def tiny(folder: Path, **changes) -> Config:
-    """Options of a run of about two seconds in `folder/run`, on the text in `folder/sums.txt`."""
-    path = folder / "sums.txt"
-    if not path.exists():
-        path.write_text(TEXT, encoding="utf-8")
-    options = {"text": (path,), "run": folder / "run", "minutes": None, "epochs": 1, "sample_every": 0}
-    return replace(PRESETS["tiny"], **{**options, "validate_every": 1e9, **changes})
+from rnnapps.sampler import Sampler
+from rnnapps.text_generation import task
+from rnnapps.text_generation.config import Config, Predict, replace
+from rnnapps.training.log import Log
 
 
 @pytest.fixture
 def make_config() -> Callable[..., Config]:
-    return tiny
+    return text_runs.tiny
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> Path:
+def run(kept) -> Path:
     """A run of two LSTM layers. Not to be changed."""
-    config = tiny(tmp_path_factory.mktemp("shared"), epochs=4, layers=2, seed=3)
-    train(config)
-    return config.run
+    return text_runs.run_of(kept)
 
 
 @pytest.fixture(scope="session")
-def exported(run, tmp_path_factory) -> Path:
+def exported(kept) -> Path:
     """Its export, `.../sums/1`. Not to be changed."""
-    return export(Export(run=run, output=tmp_path_factory.mktemp("saved_models")))
+    return text_runs.export_of(kept)
+
+
+@pytest.fixture(scope="session")
+def other_run(kept) -> Path:
+    """A run of words in half precision. Not to be changed."""
+    return text_runs.other_run_of(kept)
+
+
+@pytest.fixture(scope="session")
+def other_exported(kept) -> Path:
+    """Its export, `.../sums/2`. Not to be changed."""
+    return text_runs.other_export_of(kept)
+
+
+@pytest.fixture(scope="module")
+def loaded_once():
+    """Each model is loaded once, and what writes with it is traced once and without XLA: verbs do so at every call."""
+    samplers = {}
+
+    def sampler(step, *rest, **_):
+        if step not in samplers:
+            samplers[step] = Sampler(step, *rest, jit_compile=False)
+        return samplers[step]
+
+    sampler.generate = Sampler.generate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "Sampler", sampler)
+        patch.setattr(task, "_text_model", functools.cache(task._text_model))
+        yield
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    """The endpoints of the export."""
+    return tf.saved_model.load(str(exported)).signatures
+
+
+@pytest.fixture(scope="session")
+def awake(elsewhere):
+    """The process elsewhere, which has imported TensorFlow."""
+    elsewhere.run("import tensorflow")
+    return elsewhere
+
+
+@pytest.fixture
+def learn_by_heart() -> Callable[[Config, int], float]:
+    """Trains on one document of random letters, which the model then has to write; gives the last losses' mean.
+
+    No two places of it look alike for long, so a network that carries its state can know all of it.
+    """
+
+    def learn(config: Config, length: int) -> float:
+        text = "".join(np.random.default_rng(5).choice(list("abcdefgh"), length))
+        config.text[0].write_text(text)
+        task.train(replace(config, batch_size=1, validation_fraction=0.0, test_fraction=0.0))
+        assert task.predict(Predict(run=config.run, length=length, greedy=True)) == [text]
+        return float(np.mean([line["loss"] for line in Log(config.run).read()][-5:]))
+
+    return learn
 
 
 class Answer(NamedTuple):

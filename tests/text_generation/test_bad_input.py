@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from rnnapps.data.corpus import Corpus
+from rnnapps.data.sources import Document
+from rnnapps.text_generation import task
 from rnnapps.text_generation.config import Predict
-from rnnapps.text_generation.task import predict, train
+from rnnapps.text_generation.task import predict
+from rnnapps.training import loop
 from rnnapps.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("cheap_verbs", "one_step_a_turn")
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,9 +39,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def own_run(run, tmp_path) -> Path:
+def own_run(other_run, tmp_path) -> Path:
     """A copy that may be damaged."""
-    return Path(shutil.copytree(run, tmp_path / "own"))
+    return Path(shutil.copytree(other_run, tmp_path / "own"))
 
 
 # --- the text ---
@@ -134,9 +139,9 @@ def test_a_truncated_checkpoint_leaves_the_model(command, own_run):
 @pytest.mark.parametrize(
     ("options", "status", "sentence"),
     [
-        ("--units 24", 1, "belongs to a model of other weights"),
+        ("--units 24 --embedding 24", 1, "belongs to a model of other weights"),
         ("--cell gru", 1, "belongs to a model of other weights"),
-        ("--tokens word", 2, "--tokens word"),
+        ("--tokens char", 2, "--tokens char"),
         ("--text other.txt", 2, "--text"),
         ("--steps 20", 2, "--steps 20"),
         ("--test-fraction 0.2", 2, "--test-fraction 0.2"),
@@ -152,7 +157,7 @@ def test_what_a_run_cannot_change_halfway(options, status, sentence, command, ow
 def test_damaged_notes_of_a_run_are_named(name, command, own_run):
     path = own_run / name
     path.write_text(path.read_text()[:9] + "\n")
-    answer = command("train --resume --epochs 4.1 --run", own_run)
+    answer = command("train --resume --epochs 2 --run", own_run)
     last = answer.err.splitlines()[-1]
     assert answer.status in (1, 2) and last.startswith("error: ") and str(path) in last and "--debug" not in last
 
@@ -160,8 +165,8 @@ def test_damaged_notes_of_a_run_are_named(name, command, own_run):
 @pytest.mark.parametrize(
     "part", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001", "manifest.json"]
 )
-def test_a_truncated_export(part, exported, command, tmp_path):
-    model = Path(shutil.copytree(exported, tmp_path / "sums" / "1"))
+def test_a_truncated_export(part, other_exported, command, tmp_path):
+    model = Path(shutil.copytree(other_exported, tmp_path / "sums" / "1"))
     whole = (model / part).read_bytes()
     (tmp_path / "text.txt").write_text("1 times")
     for size in (0, 1, len(whole) // 2, len(whole) - 2):
@@ -170,7 +175,8 @@ def test_a_truncated_export(part, exported, command, tmp_path):
         refused(answer, 2 if part == "manifest.json" else 1, str(model))
     refused(command("evaluate --model", model, "--text", tmp_path / "text.txt"), answer.status, str(model))
     (model / part).unlink()
-    refused(command("predict --model", model), command("predict --model", model).status, "sums")
+    answer = command("predict --model", model)
+    refused(answer, answer.status, "sums")
 
 
 def test_a_folder_that_is_no_export(command, tmp_path, run):
@@ -192,10 +198,11 @@ def test_an_export_that_cannot_be_written(command, run, tmp_path):
     assert content(tmp_path) == {"file": b"in the way"}
 
 
-def test_no_part_to_score(make_config, tmp_path, command):
-    config = make_config(tmp_path, epochs=0.1, test_fraction=0.0)
-    train(config)
-    refused(command("evaluate --run", config.run), 2, "--split test", "holds nothing out")
+def test_no_part_to_score(own_run, command):
+    shutil.rmtree(own_run / "corpus")
+    document = Document("made up", lambda: iter([b"some words " * 9]))
+    Corpus.prepare([document], own_run / "corpus", "word", test_fraction=0.0)
+    refused(command("evaluate --run", own_run), 2, "--split test", "holds nothing out")
     refused(command("evaluate --model m"), 2, "--model m without --text")
 
 
@@ -247,6 +254,7 @@ def test_a_text_to_score_that_cannot_be_read(data, command, run, tmp_path):
 # --- what happens to a process ---
 
 
+@pytest.mark.full
 def test_an_export_says_one_line_and_a_damaged_one_too(run, tmp_path):
     """In processes of their own, where what the libraries log is not caught by anything."""
     command = [sys.executable, "-m", "rnnapps.text_generation"]
@@ -272,10 +280,41 @@ def _wait_for_tensorflow(process):
     raise AssertionError("TensorFlow was not imported within 30 seconds")
 
 
+def test_ctrl_c_while_it_trains(own_run, command, monkeypatch):
+    """In this process: the run is saved after the update that it came in, and can be used."""
+    before, after = Run(own_run).load_figures()["updates"], loop.Loop.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        after(self, batch, logs)
+
+    monkeypatch.setattr(loop.Loop, "on_train_batch_end", on_train_batch_end)
+    answer = command("train --resume --epochs 1000 --run", own_run)
+    assert (answer.status, answer.out) == (130, "") and "Traceback" not in answer.err
+    *_, said, last = answer.err.splitlines()
+    assert said == f"saved in {own_run}; go on with --resume --run {own_run}" and last == "interrupted"
+    assert Run(own_run).load_figures()["updates"] == before + 1
+    assert len(predict(Predict(run=own_run, length=5))) == 1
+    assert not [name for name in os.listdir(own_run) if name.startswith(".")]
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(run, command, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task.windowed, "windows_per_epoch", interrupted)
+    text = run.parent / "sums.txt"
+    assert command("train --preset tiny --run", tmp_path / "new", "--text", text) == (130, "", "interrupted\n")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("moment", ["while it trains", "while it starts"])
-def test_ctrl_c_in_a_terminal(moment, run, own_run, tmp_path):
+def test_ctrl_c_in_a_terminal(moment, run, tmp_path):
     """The run goes on from where it was, or nothing of it is there."""
-    folder = own_run if moment == "while it trains" else tmp_path / "new"
+    folder = tmp_path / "own"
+    if moment == "while it trains":
+        shutil.copytree(run, folder)
     text = run.parent / "sums.txt"
     arguments = ["--resume", "--epochs", "1000"] if folder.exists() else ["--preset", "tiny", "--text", text]
     command = [sys.executable, "-m", "rnnapps.text_generation", "train", "--run", folder, *arguments]

@@ -1,10 +1,11 @@
 """Text generation from a text to a served model, verb after verb."""
 
+import functools
 import json
 import math
 import os
 import re
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,16 +13,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from elsewhere import HIDE
 
 from rnnapps.data.vocabulary import Vocabulary
+from rnnapps.sampler import Sampler
 from rnnapps.serving.capi import run_in_c_api
+from rnnapps.text_generation import task
 from rnnapps.text_generation.config import Evaluate, Export, Predict
 from rnnapps.text_generation.task import evaluate, export, predict, train
+from rnnapps.training import loop
 from rnnapps.training.log import Log
 from rnnapps.training.run import Run
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("cheap_verbs", "loaded_once", "one_step_a_turn")
 
 
 def only_line(err: str) -> str:
@@ -52,18 +55,31 @@ def test_the_test_figure_is_the_one_that_training_measured(run, command):
     assert f"{model['tokens']:,}" in table
 
 
-def test_a_text_costs_the_same_by_every_way(run, exported, tmp_path, command):
-    """As part of the run's data, as a file, with the run or the export, and from the endpoint."""
+@pytest.fixture(params=["run", "export", "folder of exports"])
+def kind(request, run, exported) -> dict[str, Path]:
+    """What an option of `predict` and `evaluate` names."""
+    return {"run": {"run": run}, "export": {"model": exported}}.get(request.param, {"model": exported.parent})
+
+
+@pytest.fixture
+def held_out(run, tmp_path) -> Path:
+    """A file of the text that training never saw."""
     corpus = Run(run).load_corpus()
     (span,) = corpus.spans("test")
     path = tmp_path / "held_out.txt"
     path.write_text(corpus.vocabulary.decode(corpus.read(*span)), encoding="utf-8")
-    nats = Run(run).load_figures()["test_nats"]
-    for options in ({"run": run}, {"model": exported}, {"model": exported.parent}):
-        (row,) = evaluate(Evaluate(text=(path,), **options)).values()
-        assert row["nats"] == pytest.approx(nats, rel=1e-5) and row["tokens"] == span[1] - span[0]
-    answer = tf.saved_model.load(str(exported)).signatures["score"](text=tf.constant([path.read_bytes()]))
-    assert float(answer["nats_per_char"][0]) == pytest.approx(nats, rel=1e-5)
+    return path
+
+
+def test_a_text_costs_as_a_file_what_it_did_as_a_part_of_the_data(run, kind, held_out):
+    figures = Run(run).load_figures()
+    (row,) = evaluate(Evaluate(text=(held_out,), **kind)).values()
+    assert row["nats"] == pytest.approx(figures["test_nats"], rel=1e-5) and row["tokens"] == figures["test_tokens"]
+
+
+def test_a_text_costs_the_same_at_the_endpoint(run, signatures, held_out):
+    answer = signatures["score"](text=tf.constant([held_out.read_bytes()]))
+    assert float(answer["nats_per_char"][0]) == pytest.approx(Run(run).load_figures()["test_nats"], rel=1e-5)
 
 
 def test_files_of_one_name_are_scored_apart(run, tmp_path):
@@ -91,17 +107,15 @@ def test_a_seed_is_a_text(run, command):
     assert len(free) == 2  # without a seed, a new one every time
 
 
-def test_the_run_the_export_and_the_endpoint_write_one_text(run, exported):
-    options = {"prompt": "12 times", "length": 150, "seed": 7, "temperature": 0.9}
-    (text,) = predict(Predict(run=run, **options))
-    assert predict(Predict(model=exported, **options)) == [text] and len(text) == 150
-    assert predict(Predict(model=exported.parent, **options)) == [text]
+def test_the_run_the_export_and_the_endpoint_write_one_text(kind, signatures, monkeypatch):
     inputs = {"prompt": [b"12 times"], "num_chars": [150], "temperature": np.float32([0.9]), "seed": [7]}
-    served = tf.saved_model.load(str(exported)).signatures["serving_default"]
-    answer = served(**{name: tf.constant(value) for name, value in inputs.items()})
-    assert answer["text"].numpy()[0].decode() == text
+    answer = signatures["serving_default"](**{name: tf.constant(value) for name, value in inputs.items()})
+    monkeypatch.setattr(task, "Sampler", Sampler)  # as it is: compiled by XLA
+    (text,) = predict(Predict(prompt="12 times", length=150, seed=7, temperature=0.9, **kind))
+    assert text == answer["text"].numpy()[0].decode() and len(text) == 150
 
 
+@functools.cache
 def probabilities(run, text):
     """Symbols from the likeliest on, and p of every symbol, after `text`: by one plain pass of the whole text."""
     model, vocabulary = Run(run).load_model(), Run(run).load_corpus().vocabulary
@@ -123,28 +137,41 @@ def next_ones(run, n=300, **options):
     return set(predict(Predict(run=run, prompt=PROMPT, length=1, seed=0, num_samples=n, temperature=2.0, **options)))
 
 
-def test_filters_keep_what_they_promise(run):
+@pytest.fixture
+def hot(run):
+    """Symbols from the likeliest on, with their probabilities at temperature 2."""
     order, p = probabilities(run, PROMPT)
-    hot = {symbol: math.sqrt(value) for symbol, value in p.items()}  # temperature 2
-    total = sum(hot.values())
-    hot = {symbol: value / total for symbol, value in hot.items()}
-    assert len(next_ones(run)) > 6
-    assert next_ones(run, top_k=3) == set(order[:3])
+    total = sum(math.sqrt(value) for value in p.values())
+    return {symbol: math.sqrt(p[symbol]) / total for symbol in order}
+
+
+def test_without_a_filter_many_are_drawn(run, hot):
+    assert 6 < len(next_ones(run)) <= len(hot)
+
+
+def test_top_k_keeps_the_likeliest(run, hot):
+    assert next_ones(run, top_k=3) == set(list(hot)[:3])
+
+
+def test_top_p_keeps_what_reaches_it(run, hot):
     nucleus, reached = set(), 0.0
-    for symbol in order:
+    for symbol, p in hot.items():
         if reached < 0.6:
             nucleus.add(symbol)
-            reached += hot[symbol]
+            reached += p
     assert next_ones(run, top_p=0.6) == nucleus and 1 < len(nucleus) < 10
-    limit = hot[order[2]] / hot[order[0]] * 0.999
-    assert next_ones(run, min_p=limit) == set(order[:3])
-    assert next_ones(run, greedy=True) == {order[0]}
+
+
+def test_min_p_keeps_what_is_near_the_likeliest(run, hot):
+    first, _, third, *_ = hot.values()
+    assert next_ones(run, min_p=third / first * 0.999) == set(list(hot)[:3])
 
 
 def test_greedy_is_temperature_zero_and_needs_no_seed(run):
     texts = [predict(Predict(run=run, length=80, seed=seed, **kind)) for seed, kind in
              ((1, {"greedy": True}), (2, {"greedy": True}), (3, {"temperature": 0.0}), (4, {"top_k": 1}))]  # fmt: skip
     assert all(text == texts[0] for text in texts)
+    assert next_ones(run, greedy=True) == {probabilities(run, PROMPT)[0][0]}
     prompt = texts[0][0][:20]
     assert probabilities(run, prompt)[0][0] == texts[0][0][20]
 
@@ -228,7 +255,7 @@ def test_neurons_are_a_page_of_the_text(run, command, tmp_path):
 # --- export ---
 
 
-def test_an_export_is_a_version_with_a_manifest(run, exported, command, tmp_path):
+def test_an_export_is_a_version_with_a_manifest(run, exported):
     assert exported.parts[-2:] == ("sums", "1")
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["task"] == "text_generation" and manifest["seed"] == manifest["config"]["seed"] == 3
@@ -240,16 +267,23 @@ def test_an_export_is_a_version_with_a_manifest(run, exported, command, tmp_path
     }
     assert Vocabulary.from_dict(manifest["vocabulary"]) == corpus.vocabulary
     assert manifest["versions"]["tensorflow"] == tf.__version__ and manifest["versions"]["keras"] == keras.__version__
+
+
+def test_an_export_prints_its_folder_which_is_the_next_version(other_exported):
+    printed = other_exported.parents[1] / "printed.txt"
+    assert printed.read_text(encoding="utf-8") == f"{other_exported}\n" and other_exported.parts[-2:] == ("sums", "2")
+
+
+@pytest.mark.full
+def test_exports_one_after_the_other(run, command, tmp_path):
     for version in ("1", "2"):
         answer = command("export --name other --output", tmp_path, "--run", run)
         assert (answer.status, answer.out) == (0, f"{tmp_path / 'other' / version}\n")
     assert predict(Predict(model=tmp_path / "other", length=20, seed=1)) == predict(Predict(run=run, length=20, seed=1))
 
 
-_ELSEWHERE = (
-    HIDE
-    + """
-import json
+_ELSEWHERE = """
+import json, sys
 import tensorflow as tf
 signatures = tf.saved_model.load(sys.argv[1]).signatures
 text = signatures["serving_default"](
@@ -257,10 +291,10 @@ text = signatures["serving_default"](
     temperature=tf.constant([0.9, 0.9]), seed=tf.constant([7, 7]),
 )["text"].numpy()
 score = signatures["score"](text=tf.constant(["1 times 2 is 2"]))
-assert not any(name.partition(".")[0] in ("rnnapps", "keras") for name in sys.modules)
-print(json.dumps([[t.decode() for t in text], float(score["nats_per_char"][0]), int(score["num_chars"][0])]))
+states = {f"layer_{i}_{s}": tf.zeros((1, 16)) for i in range(2) for s in "hc"}
+logits = signatures["step"](tokens=tf.constant([0]), **states)["logits"].numpy()[0].tolist()
+print(json.dumps([[t.decode() for t in text], float(score["nats_per_char"][0]), int(score["num_chars"][0]), logits]))
 """
-)
 
 
 def expected_answers(run, tmp_path):
@@ -272,15 +306,21 @@ def expected_answers(run, tmp_path):
     return texts, row["nats"]
 
 
-def test_it_answers_where_neither_rnnapps_nor_keras_can_be_imported(run, exported, tmp_path):
-    argv = [sys.executable, "-c", _ELSEWHERE, str(exported)]
-    result = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
-    texts, nats, count = json.loads(result.stdout)
+def assert_same_logits(run, logits):
+    """Those of the first token, which the `step` endpoint gives."""
+    _, p = probabilities(run, "")
+    shown = np.exp(logits[1:] - logits[1:].max())
+    np.testing.assert_allclose(shown / shown.sum(), list(p.values()), rtol=1e-4, atol=1e-6)
+
+
+def test_it_answers_where_neither_rnnapps_nor_keras_can_be_imported(run, exported, awake, tmp_path):
+    texts, nats, count, logits = json.loads(awake.run(_ELSEWHERE, exported))
     wanted, cost = expected_answers(run, tmp_path)
     assert texts == wanted and nats == pytest.approx(cost, rel=1e-5) and count == 14
+    assert_same_logits(run, np.array(logits))
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="the check in TensorFlow's C API runs on linux")
 def test_it_answers_in_the_c_api(run, exported, tmp_path):
     write = {"prompt": ["12 times", ""], "num_chars": [50, 3], "temperature": [0.9, 0.9], "seed": [7, 7]}
@@ -291,13 +331,39 @@ def test_it_answers_in_the_c_api(run, exported, tmp_path):
     wanted, cost = expected_answers(run, tmp_path)
     assert [text.decode() for text in written["text"]] == wanted
     assert scored["nats_per_char"][0] == pytest.approx(cost, rel=1e-5)
-    _, p = probabilities(run, "")
-    symbols = stepped["logits"][0, 1:]
-    shown = np.exp(symbols - symbols.max())
-    np.testing.assert_allclose(shown / shown.sum(), list(p.values()), rtol=1e-4, atol=1e-6)
+    assert_same_logits(run, stepped["logits"][0])
 
 
 # --- other tokens, cells and options ---
+
+
+def test_words_in_half_precision_are_scored(other_run):
+    model, figures = Run(other_run).load_model(), Run(other_run).load_figures()
+    assert {w.dtype.name for w in model.get_weights()} == {"float32"} and model.compute_dtype == "float32"
+    assert Run(other_run).load_corpus().vocabulary.kind == "word"
+    model_row, *others = evaluate(Evaluate(run=other_run)).values()
+    assert model_row["nats"] == pytest.approx(figures["test_nats"], rel=1e-6) and len(others) == 3
+    assert model_row["nats"] < others[0]["nats"] * 0.9
+
+
+def test_words_in_half_precision_are_written_and_exported(other_run, other_exported, tmp_path, command):
+    check_forms(other_run, other_exported, Run(other_run).load_corpus().vocabulary, tmp_path)
+    answer = command("predict --length 5 --seed 1 --run", other_run, ["--prompt", "3 times zebra"])
+    assert answer.status == 0 and answer.out.startswith("3 times zebra") and "zebra" in only_line(answer.err)
+
+
+def check_forms(run, exported, vocabulary, tmp_path):
+    """The run and its export write one text, and say the same of another."""
+    options = {"prompt": "3 times 4 n\u00e9", "length": 40, "seed": 11, "top_k": 5}
+    (text,) = predict(Predict(run=run, **options))
+    assert predict(Predict(model=exported, **options)) == [text]
+    assert text and vocabulary.encode(text).all()  # never the unseen one
+    file = tmp_path / "line.txt"
+    file.write_text(options["prompt"], encoding="utf-8")
+    kinds: tuple[dict, ...] = ({"run": run}, {"model": exported})
+    costs = [next(iter(evaluate(Evaluate(text=(file,), **kind)).values())) for kind in kinds]
+    assert costs[0]["nats"] == pytest.approx(costs[1]["nats"], rel=1e-5)
+    assert costs[0]["tokens"] == len(vocabulary.encode(options["prompt"]))
 
 
 @pytest.mark.full
@@ -322,16 +388,7 @@ def test_every_verb_with_other_options(changes, make_config, tmp_path, command):
     assert model_row["nats"] == pytest.approx(Run(config.run).load_figures()["test_nats"], rel=1e-6)
     assert model_row["nats"] < rows["baseline uniform"]["nats"] * 0.9 and len(others) == 3
     path = export(Export(run=config.run, output=tmp_path / "models", name="kind"))
-    options = {"prompt": "3 times 4 n\u00e9", "length": 40, "seed": 11, "top_k": 5}
-    (text,) = predict(Predict(run=config.run, **options))
-    assert predict(Predict(model=path, **options)) == [text]
-    assert text and vocabulary.encode(text).all()  # never the unseen one
-    file = tmp_path / "line.txt"
-    file.write_text(options["prompt"], encoding="utf-8")
-    kinds: tuple[dict, ...] = ({"run": config.run}, {"model": path})
-    costs = [next(iter(evaluate(Evaluate(text=(file,), **kind)).values())) for kind in kinds]
-    assert costs[0]["nats"] == pytest.approx(costs[1]["nats"], rel=1e-5)
-    assert costs[0]["tokens"] == len(vocabulary.encode(options["prompt"]))
+    check_forms(config.run, path, vocabulary, tmp_path)
     answer = command("predict --length 5 --seed 1 --run", config.run, ["--prompt", "3 times zebra"])
     assert answer.status == 0 and answer.out.startswith("3 times zebra")
     assert "zebra" in only_line(answer.err) if config.tokens == "word" else "'a' 'b' 'r' 'z'" in only_line(answer.err)
@@ -339,13 +396,31 @@ def test_every_verb_with_other_options(changes, make_config, tmp_path, command):
 
 def test_training_shows_progress_and_samples_on_standard_error(make_config, tmp_path, command):
     make_config(tmp_path)  # writes the text
-    options = "train --preset tiny --epochs 1 --sample-every 40 --sample-length 20"
-    answer = command(options, "--text", tmp_path / "sums.txt", "--run", tmp_path / "run")
+    smaller = "train --preset tiny --cell simple_rnn --steps 4 --batch-size 16 --validation-fraction 0"
+    answer = command(
+        smaller,
+        "--epochs 1 --sample-every 40 --sample-length 20 --text",
+        tmp_path / "sums.txt",
+        "--run",
+        tmp_path / "run",
+    )
     assert (answer.status, answer.out) == (0, "")
     updates = Run(tmp_path / "run").load_figures()["updates"]
     assert answer.err.count("--- written after ") == updates // 40 > 1
     assert "nats/char" in answer.err and "bits" in answer.err and "test: " in answer.err
     lines = [line for line in Log(tmp_path / "run").read() if "loss" in line]
     assert [line["step"] for line in lines] == list(range(50, updates + 1, 50))
-    again = command("train --resume --epochs 1 --run", tmp_path / "run")  # the budget is spent: nothing is lost
-    assert again.status == 0 and Run(tmp_path / "run").load_figures()["updates"] == updates
+
+
+def test_a_budget_that_is_spent_loses_nothing(other_run, command, tmp_path):
+    own = Path(shutil.copytree(other_run, tmp_path / "own"))
+    assert command("train --resume --epochs 1.9 --run", own).status == 0
+    assert Run(own).load_figures()["updates"] == Run(other_run).load_figures()["updates"]
+    for name in ("checkpoints/last.npz", "model.keras"):
+        assert (own / name).read_bytes() == (other_run / name).read_bytes()
+
+
+def test_a_few_letters_are_learnt_by_heart(learn_by_heart, make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_LOG_EVERY", 20)
+    config = make_config(tmp_path, units=32, steps=8, epochs=30, learning_rate=0.03)
+    assert learn_by_heart(config, 32) < 0.4

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from rnnapps.errors import UsageError
+from rnnapps.training.run import Run
 
 sys.path.extend(str(Path(__file__).parents[2] / folder) for folder in ("tools", "tests"))  # neither is a package
 import bench
+import bench_translation
 import torch_text
 from reference import lstm_step
 
@@ -187,19 +189,10 @@ def test_generate_refuses_another_model(run, monkeypatch, capsys):
     assert "logits of the same weights differ by 1.0e-02: wanted 0.001 at most" in capsys.readouterr().err
 
 
-def test_generate_reads_an_exported_model(run, monkeypatch, networks, tmp_path_factory):
-    from rnnapps.data.vocabulary import Vocabulary
-    from rnnapps.serving.export import write_saved_model
-    from rnnapps.serving.text_endpoints import TextEndpoints
-    from rnnapps.serving.tokenization import TextCodec
-
-    network, vocabulary = networks("embedding"), Vocabulary("char", "abcdefgh")
-    path = write_saved_model(
-        TextEndpoints(network, TextCodec(vocabulary)), tmp_path_factory.mktemp("models"), "small",
-        {"task": "text_generation", "vocabulary": vocabulary.to_dict()},
-    )  # fmt: skip
+def test_generate_reads_an_exported_model(run, text_run, text_export):
+    network, path = Run(text_run).load_model(), text_export
     model, weights, described = bench._saved_model(path)
-    assert described.endswith("small/1, 2 x 6, vocabulary of 9")
+    assert described.endswith(f"sums/1, 2 x 16, vocabulary of {model.vocabulary.size}")
     for ours, theirs in zip(weights.layers, torch_text.lstm_weights(network.variables).layers, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -221,10 +214,31 @@ def test_numbers_must_be_positive(option, capsys):
     assert f"argument {option}: wanted " in capsys.readouterr().err
 
 
+SIZES = ["--vocabulary", "30", "--units", "8", "--batch", "4", "--steps", "5", "--sentences", "2", "--beam", "2"]
+
+
+@pytest.mark.usefixtures("one_step_a_turn")
+def test_translations_of_rnnapps_and_of_keras_are_the_same_network(monkeypatch, capsys, tmp_path):
+    """All but the work that is timed."""
+
+    def pretended(contenders, rounds):
+        return [bench.Result(one.name, 1.0, (2.0,) * rounds, 2.0, one.work / 2) for one in contenders]
+
+    monkeypatch.setattr("rnnapps.runtime.configure", lambda threads: None)
+    monkeypatch.setattr(bench_translation, "interleave", pretended)
+    assert bench.main(["translation", "--rounds", "1", *SIZES, "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    tokens, sentences = 4 * 5 / 2, 2 / 2
+    assert figures["training"]["rates"] == dict.fromkeys(["rnnapps, input feeding", "rnnapps", "keras.layers"], tokens)
+    assert figures["search"]["rates"] == dict.fromkeys(["rnnapps", "step by step from Python"], sentences)
+    assert figures["training"]["ratio_without_feeding"] == 1 == figures["search"]["ratio"]
+    assert "logits of the same weights differ by" in capsys.readouterr().out
+
+
+@pytest.mark.full
 def test_translation_times_ours_beside_the_same_network_of_keras(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("rnnapps.runtime.configure", lambda threads: None)
-    sizes = ["--vocabulary", "30", "--units", "8", "--batch", "4", "--steps", "5", "--sentences", "2", "--beam", "2"]
-    assert bench.main(["translation", "--rounds", "1", *sizes, "--json", str(tmp_path / "figures.json")]) == 0
+    assert bench.main(["translation", "--rounds", "1", *SIZES, "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures["training"]["rates"]) == {"rnnapps, input feeding", "rnnapps", "keras.layers"}
     assert set(figures["search"]["rates"]) == {"rnnapps", "step by step from Python"}

@@ -4,6 +4,7 @@ import hlo
 import pytest
 
 from rnnapps.inspect import counts
+from rnnapps.text_generation.config import PRESETS, replace
 
 PROGRAM = """HloModule a
 %body (arg: (s32[], f32[4,16]{1,0})) -> (s32[], f32[4,16]{1,0}) {
@@ -27,7 +28,10 @@ def test_operations_are_counted_by_kind():
 
 
 @pytest.mark.usefixtures("one_step_a_turn")
-def test_the_loops_and_products_of_a_text_model(tmp_path, capsys):
+@pytest.mark.parametrize("cell", ["simple_rnn", pytest.param("lstm", marks=pytest.mark.full)])
+def test_the_loops_and_products_of_a_text_model(cell, tmp_path, capsys, monkeypatch):
+    smaller = replace(PRESETS["tiny"], cell=cell, units=4, steps=6, batch_size=2)
+    monkeypatch.setitem(PRESETS, "tiny", smaller)
     assert hlo.main(["text_generation", "--dump", str(tmp_path)]) == 0
     header, _, step, sampler = capsys.readouterr().out.splitlines()
     assert header.startswith("| program | fusion | while | dot |")

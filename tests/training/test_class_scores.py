@@ -6,6 +6,7 @@ import pytest
 from rnnapps.data.gather import prepare
 from rnnapps.data.labels import LabelIndex
 from rnnapps.data.table import Columns, Table
+from rnnapps.training import class_evaluation
 from rnnapps.training.class_evaluation import LOGISTIC, MAJORITY, compare, flattened, logistic_regression, verdict
 from rnnapps.training.class_scores import ClassScores
 from rnnapps.training.series_evaluation import OURS
@@ -77,7 +78,15 @@ def test_windows_lie_flat(panel):
     np.testing.assert_allclose(flattened(panel)({"past": past}), [wanted], rtol=1e-4, atol=1e-4)
 
 
-def test_baselines_are_what_they_are_called(panel):
+@pytest.mark.parametrize("updates", [150, pytest.param(1_000, marks=pytest.mark.full)])
+def test_baselines_are_what_they_are_called(panel, updates, monkeypatch):
+    made = []
+
+    def learn(*args):
+        made.append(logistic_regression(*args, updates=updates))
+        return made[-1]
+
+    monkeypatch.setattr(class_evaluation, "logistic_regression", learn)
     found = compare(lambda inputs: certain([0] * len(inputs["past"]), 2), panel, "test", 4)
     counts, learnt = LabelIndex(panel, "test", 4).counts(), LabelIndex(panel, "train", 4).counts()
     share = (learnt + 1) / (learnt + 1).sum()
@@ -87,5 +96,4 @@ def test_baselines_are_what_they_are_called(panel):
     assert figures[LOGISTIC]["accuracy"] > 0.85 > figures[MAJORITY]["accuracy"] + 0.1
     assert {row["windows"] for row in figures.values()} == {counts.sum()}
     inputs, _ = LabelIndex(panel, "test", 4).read(np.arange(9))
-    one, same = (logistic_regression(panel, 4, updates=20)(inputs) for _ in range(2))
-    np.testing.assert_array_equal(one, same)
+    np.testing.assert_array_equal(logistic_regression(panel, 4, updates=updates)(inputs), made[0](inputs))

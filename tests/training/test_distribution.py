@@ -6,19 +6,29 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import toy
 
 from rnnapps import config as configs
 from rnnapps.data.share import Share
-from rnnapps.errors import UsageError
+from rnnapps.errors import RunError, UsageError
 from rnnapps.forecasting.config import PRESETS as FORECASTING
+from rnnapps.models.text_generator import text_generator
 from rnnapps.text_generation.config import PRESETS as TEXT
-from rnnapps.training.distribution import distribution
+from rnnapps.training import loop, window_trainer
+from rnnapps.training import trainer as trainer_module
+from rnnapps.training.distribution import Distribution, distribution
+from rnnapps.training.trainer import CarriedStateTrainer
 from rnnapps.translation.config import PRESETS as TRANSLATION
 
+pytestmark = pytest.mark.usefixtures("cheap_verbs")
 WORKER = Path(__file__).with_name("worker.py")
 LINES = "".join(f"{n} times {n + 1} is {n * (n + 1)}.\n" for n in range(150))
 NOTHING, KILLED, CTRL_C = {}, {"update": 6, "signal": int(signal.SIGKILL)}, {"update": 6, "signal": int(signal.SIGINT)}
@@ -103,6 +113,7 @@ def runs(folder):
     return others
 
 
+@pytest.mark.full
 def test_two_processes_have_the_losses_of_one(runs, folder):
     for name, count in (("one", UPDATES), ("one_series", None)):
         other = losses(folder / name.replace("one", "two"))
@@ -113,11 +124,13 @@ def test_two_processes_have_the_losses_of_one(runs, folder):
     assert figures[0]["validation_nats"] == pytest.approx(figures[1]["validation_nats"], rel=1e-4)
 
 
+@pytest.mark.full
 def test_two_devices_have_the_losses_of_one_which_goes_on_from_their_checkpoint(runs, folder):
     """Also where XLA compiles the step of each."""
     np.testing.assert_allclose(losses(folder / "mirrored"), losses(folder / "one"), rtol=1e-4)
 
 
+@pytest.mark.full
 def test_after_a_worker_was_killed_all_go_on_from_the_last_checkpoint(runs, folder):
     (chief, said), (other, _) = runs
     assert other == -signal.SIGKILL
@@ -140,6 +153,142 @@ def test_after_a_worker_was_killed_all_go_on_from_the_last_checkpoint(runs, fold
     state = json.loads(bytes(np.load(folder / "interrupted" / "checkpoints" / "last.npz")["state.json"]))
     assert state["step"] == 7
     assert (folder / "timed" / "model.keras").exists()
+
+
+# === In this process ===
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """A training that goes the way of several replicas, of which there is one."""
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    return Distribution(tf.distribute.MirroredStrategy(["CPU:0"]))
+
+
+def test_one_replica_of_a_strategy_trains_as_none_which_goes_on_from_its_checkpoint(one_device, tmp_path):
+    half, whole = toy.Config(tmp_path / "half", epochs=0.5), toy.Config(tmp_path / "whole")
+    toy.train(half, one_device)
+    toy.train(configs.replace(half, resume=True, epochs=1.0))
+    toy.train(whole)
+    assert len(losses(whole.run)) == toy.PER_EPOCH
+    np.testing.assert_allclose(losses(half.run), losses(whole.run), rtol=1e-5)
+    figures = [json.loads((run / "figures.json").read_text()) for run in (half.run, whole.run)]
+    assert figures[0]["validation"] == pytest.approx(figures[1]["validation"], rel=1e-5)
+
+
+def test_a_replica_goes_on_from_the_checkpoint_of_none(one_device, tmp_path, monkeypatch):
+    config, found = toy.Config(tmp_path / "run", average=0.8), []
+    toy.train(config)
+    run = lambda self, _: found.extend(self.distribution.arrays(self._variables())) or self.state  # noqa: E731
+    monkeypatch.setattr(loop.Loop, "run", run)
+    toy.train(configs.replace(config, resume=True), one_device)
+    archive = np.load(config.run / "checkpoints" / "last.npz")
+    wanted = [archive[name] for name in archive.files if name != "state.json"]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_rows_of_a_replica_are_saved_and_put_back(one_device):
+    with one_device.scope():
+        state, weight = keras.Variable(np.arange(6.0).reshape(3, 2)), keras.Variable([1.0, 2.0])
+    values = one_device.arrays([state, weight], [state])
+    assert one_device.shapes([state, weight], [state]) == [value.shape for value in values] == [(3, 2), (2,)]
+    one_device.assign([state, weight], [value + 1 for value in values], [state])
+    for one, other in zip(one_device.arrays([state, weight], [state]), values, strict=True):
+        np.testing.assert_array_equal(one, other + 1)
+
+
+def test_ctrl_c_is_heard_of_within_the_update(one_device, tmp_path, monkeypatch):
+    """As of several processes, which all end after the update in which they tell each other."""
+    begin = loop.Loop.on_train_batch_begin
+
+    def on_train_batch_begin(self, batch, logs=None):
+        begin(self, batch, logs)
+        if self.state.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop.Loop, "on_train_batch_begin", on_train_batch_begin)
+    one_device.is_alone = False  # else its own process is not asked
+    with pytest.raises(KeyboardInterrupt):
+        toy.train(toy.Config(tmp_path / "run"), one_device)
+    state = json.loads(bytes(np.load(tmp_path / "run" / "checkpoints" / "last.npz")["state.json"]))
+    assert state["step"] == 6 == len(losses(tmp_path / "run"))
+
+
+def test_a_worker_that_is_gone_is_one_sentence(one_device, tmp_path, monkeypatch):
+    def gone(self, data):
+        raise tf.errors.UnavailableError(None, None, "Socket closed\nCollective ops is aborted by: peer is down\nmore")
+
+    monkeypatch.setattr(toy.WindowTrainer, "train_step", gone)
+    with pytest.raises(RunError, match=r"another worker is gone, so training stopped.*--resume \(Collective ops is ab"):
+        toy.train(toy.Config(tmp_path / "run"), one_device)
+
+
+class Sums:
+    """Adds up over two threads, as `total` does over replicas."""
+
+    def __init__(self):
+        self.given, self.barrier = {}, threading.Barrier(2, timeout=60)
+
+    def __call__(self, tensors):
+        self.given[threading.current_thread()] = tensors
+        self.barrier.wait()
+        found = [tf.add_n(both) for both in zip(*self.given.values(), strict=True)]
+        self.barrier.wait()
+        return found
+
+
+def update_shared_by_two(make, batch, rows, monkeypatch):
+    """An update of the whole batch by one trainer, and by two that share its rows: what each says, and its weights."""
+
+    def compiled(trainer):
+        trainer.compile(keras.optimizers.SGD(0.5))
+        trainer.optimizer.build(trainer.network.trainable_variables)
+        return trainer
+
+    alone, sums = compiled(make(rows)), Sums()
+    monkeypatch.setattr(trainer_module, "total", sums)
+    monkeypatch.setattr(window_trainer, "total", sums)
+
+    def share(number):
+        replica = compiled(make(len(range(rows)[Share(number, 2).rows(rows)])))
+        mine = tf.nest.map_structure(lambda part: part[Share(number, 2).rows(rows)], batch)
+        return replica, replica._train_step_of_replica(mine)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [(alone, alone.train_step(batch)), *pool.map(share, (0, 1))]
+    return [({k: float(v) for k, v in said.items()}, replica.network.get_weights()) for replica, said in found]
+
+
+def text_trainer(rows):
+    network = text_generator(7, "gru", 3, seed=1, weight_scale=1.0)
+    return CarriedStateTrainer(network, rows, "global_norm", 0.05)
+
+
+def toy_trainer(rows):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    count = lambda x, _: tf.cast(tf.shape(x)[0], tf.float32)  # noqa: E731
+    return toy.WindowTrainer(network, toy._loss, "global_norm", 0.05, count)
+
+
+@pytest.mark.parametrize("task", ["text", "windows of series"])
+def test_two_that_share_a_batch_make_the_update_of_one(task, monkeypatch):
+    """Gradients are added up before they are clipped, and a mean is over all rows, of which one has more."""
+    if task == "text":
+        make, rng = text_trainer, np.random.default_rng(0)
+        tokens, targets = rng.integers(0, 7, (2, 4, 5)).astype("int32")
+        weights = np.ones((4, 5), "float32")
+        weights[0, 2:] = 0  # padding, so that the two have different numbers of tokens
+        batch = ({"tokens": tokens, "reset": np.ones(4, bool)}, targets, weights)
+        batch, rows = tf.nest.map_structure(tf.constant, batch), 4
+    else:
+        make, batch, rows = toy_trainer, tuple(part[:5] for part in toy.rows_of(3)), 5
+    (said, weights), *replicas = update_shared_by_two(make, batch, rows, monkeypatch)
+    assert said["clipped"] == 1
+    for found, theirs in replicas:
+        assert found == pytest.approx(said, rel=1e-5)
+        for one, other in zip(theirs, weights, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
 def test_a_share_is_all_rows_once():

@@ -12,7 +12,7 @@ SIZE, UNITS, ROWS, STEPS = 7, 5, 4, 6
 KERAS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
 
 
-def trainer(cell="lstm", rows=ROWS, optimizer=None, layers=2, embedding=0, **options):
+def trainer(cell="lstm", rows=ROWS, optimizer=None, layers=1, embedding=0, **options):
     """With plain gradient descent at rate 1, a weight falls by exactly the gradient that was applied."""
     network = text_generator(SIZE, cell, UNITS, layers, embedding=embedding, seed=3)
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def stock(cell, network, layers=2):
 @pytest.mark.parametrize("cell", list(KERAS))
 def test_an_update_is_that_of_autodiff_from_the_carried_state(cell):
     """Two windows: in the second, rows 1 and 3 begin a document, and row 2 ends one."""
-    model = trainer(cell)
+    model = trainer(cell, layers=2)
     first, second = batch(1, reset=range(ROWS)), batch(2, reset=(1, 3), padded=(2,))
     model.train_step(first)
     plain, before = stock(cell, model.network), carried(model)
@@ -155,9 +155,9 @@ class Recorder(keras.callbacks.Callback):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def fitted(updates=6):
+def fitted(updates=6, **options):
     """Several updates through Keras' own `fit`."""
-    model = trainer(optimizer=keras.optimizers.Adam(0.05))
+    model = trainer(optimizer=keras.optimizers.Adam(0.05), **options)
     model.run_eagerly = False
     parts = [batch(seed, reset=range(ROWS) if seed == 0 else (seed % ROWS,), padded=(2,)) for seed in range(updates)]
     stacked = tf.nest.map_structure(lambda *rows: tf.stack(rows), *parts)
@@ -166,9 +166,13 @@ def fitted(updates=6):
     return model, recorder.logs
 
 
-def test_fit_is_the_eager_step_compiled():
-    model, logs = fitted()
-    eager = trainer(optimizer=keras.optimizers.Adam(0.05))
+@pytest.mark.usefixtures("one_step_a_turn")
+@pytest.mark.parametrize(
+    "options", [{"cell": "gru"}, pytest.param({"cell": "lstm", "layers": 2}, marks=pytest.mark.full)], ids=str
+)
+def test_fit_is_the_eager_step_compiled(options):
+    model, logs = fitted(**options)
+    eager = trainer(optimizer=keras.optimizers.Adam(0.05), **options)
     losses = []
     for seed in range(6):
         data = batch(seed, reset=range(ROWS) if seed == 0 else (seed % ROWS,), padded=(2,))

@@ -3,38 +3,23 @@
 import dataclasses
 import io
 import json
-import subprocess
-import sys
 
-import number_words
 import numpy as np
 import pytest
-from elsewhere import HIDE
 from number_words import WORDS, pairs
 
 from rnnapps import cli
 from rnnapps.errors import UsageError
-from rnnapps.translation import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+from rnnapps.translation import PRESETS, Config, Evaluate, Predict, evaluate, predict, train
 
-pytestmark = pytest.mark.usefixtures("one_step_a_turn")
+pytestmark = pytest.mark.usefixtures("eagerly")
 TINY = PRESETS["tiny"]
-ELSEWHERE = (
-    HIDE
-    + """
-import json, tensorflow as tf
+ELSEWHERE = """
+import json, sys, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1]).signatures
 found = served["serving_default"](sentence=tf.constant(json.loads(sys.argv[2])))
 print(json.dumps([text.decode() for text in found["translation"].numpy()]))
 """
-)
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory, one_step_a_turn):
-    """A run that has learnt the language of `number_words`."""
-    config = number_words.config(tmp_path_factory.mktemp("numbers"))
-    train(config)
-    return config
 
 
 def test_it_learns_what_it_has_not_seen(numbers, capsys, tmp_path):
@@ -44,8 +29,14 @@ def test_it_learns_what_it_has_not_seen(numbers, capsys, tmp_path):
     assert "BLEU" in printed and "nrefs:1" in printed and "0-5 words" in printed
     lines = (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) > 50 and set(" ".join(lines).split()) <= set(WORDS.values())
-    again = evaluate(Evaluate(run=numbers.run, json=True))
-    assert json.loads(capsys.readouterr().out) == again == found
+
+
+def test_figures_of_a_run_are_those_of_its_evaluation(numbers, capsys):
+    found = evaluate(Evaluate(run=numbers.run, json=True))
+    assert json.loads(capsys.readouterr().out) == found
+    figures = json.loads((numbers.run / "figures.json").read_text())
+    for name, value in found["numbers.tsv, test"].items():
+        assert figures[f"test_{name}"] == value, name
 
 
 def test_own_files_are_scored(numbers, tmp_path, capsys):
@@ -86,26 +77,35 @@ def test_several_translations_with_scores_and_alignments(numbers, tmp_path, caps
 
 
 def test_drawn_translations_are_of_their_seed(numbers):
-    options = Predict(run=numbers.run, sentence="one two three four", sample=True, nbest=8, temperature=3.0, seed=1)
+    drawn = {"sample": True, "nbest": 8, "temperature": 3.0, "seed": 1, "max_length": 6}
+    options = Predict(run=numbers.run, sentence="one two three four", **drawn)
     assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
 
 
-@pytest.mark.full
-def test_an_export_answers_as_the_run_does(numbers, tmp_path):
-    path = export(Export(run=numbers.run, output=tmp_path, name="numbers"))
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+SENTENCES = {"one two three": "drei zwei eins", "": "", "six five": "fünf sechs", "four": "vier"}
+
+
+def test_an_export_answers_as_the_run_does(exported, elsewhere):
+    manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["figures"]["test_bleu"] > 50 and manifest["target_vocabulary"] is None
     assert "pairs" not in manifest["config"] and "run" not in manifest["config"]
-    sentences = ["one two three", "", "six five", "four"]
-    script = [sys.executable, "-c", ELSEWHERE, str(path), json.dumps(sentences)]
-    printed = subprocess.run(script, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    found = json.loads(printed.splitlines()[-1])
-    (tmp_path / "sentences.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
-    assert found == [texts[0] for texts in predict(Predict(run=numbers.run, file=tmp_path / "sentences.txt"))]
-    assert found == [texts[0] for texts in predict(Predict(model=path, file=tmp_path / "sentences.txt"))]
+    found = json.loads(elsewhere.run(ELSEWHERE, exported, json.dumps(list(SENTENCES))))
+    assert found == list(SENTENCES.values())
+
+
+@pytest.mark.parametrize("kind", ["run", "model"])
+def test_an_export_in_the_place_of_a_run(numbers, exported, kind, tmp_path):
+    (tmp_path / "sentences.txt").write_text("\n".join(SENTENCES) + "\n", encoding="utf-8")
+    place = {"run": numbers.run} if kind == "run" else {"model": exported}
+    found = predict(Predict(file=tmp_path / "sentences.txt", **place))
+    assert [texts[0] for texts in found] == list(SENTENCES.values())
+
+
+def test_an_export_is_scored_on_other_pairs(exported, tmp_path):
     with pytest.raises(UsageError, match="without --pairs"):
-        evaluate(Evaluate(model=path))
-    assert evaluate(Evaluate(model=path, pairs=(pairs(tmp_path / "new.tsv", 50, seed=9),)))["new.tsv"]["exact"] > 0.9
+        evaluate(Evaluate(model=exported))
+    new = pairs(tmp_path / "new.tsv", 50, seed=9)
+    assert evaluate(Evaluate(model=exported, pairs=(new,)))["new.tsv"]["exact"] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -16,28 +16,49 @@ pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 TINY = PRESETS["tiny"]
 
 
+def test_resume_goes_on_bit_by_bit(whole_and_resumed):
+    checkpoints.assert_same(*whole_and_resumed)
+
+
+def test_a_run_is_resumed_with_what_it_began_with(numbers):
+    with pytest.raises(UsageError, match="--max-length 7: the run to resume has 100"):
+        train(dataclasses.replace(numbers, max_length=7, resume=True))
+
+
 @pytest.mark.full
 def test_resume_is_bit_exact(tmp_path):
     whole = dataclasses.replace(
-        number_words.config(tmp_path), run=tmp_path / "whole", epochs=1.0, schedule="constant", dropout=0.2,
+        number_words.config(tmp_path), run=tmp_path / "whole", epochs=2.0, schedule="constant", dropout=0.2,
         recurrent_dropout=0.1, scheduled_sampling=0.5, average=0.9, accumulate=2, test_fraction=0.0,
     )  # fmt: skip
-    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=0.5)
+    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=1.0)
     train(whole)
     train(half)
-    train(dataclasses.replace(half, epochs=1.0, resume=True))
+    train(dataclasses.replace(half, epochs=2.0, resume=True))
     checkpoints.assert_same(whole.run, half.run)
-    with pytest.raises(UsageError, match="--max-length 7: the run to resume has 100"):
-        train(dataclasses.replace(half, max_length=7, resume=True))
 
 
-@pytest.mark.full
-def test_the_best_checkpoint_by_bleu(tmp_path):
-    config = dataclasses.replace(number_words.config(tmp_path), best="bleu", epochs=2.0, validate_every=0.5)
+@pytest.mark.parametrize("kind", ["few", pytest.param("config", marks=pytest.mark.full)])
+def test_the_best_checkpoint_by_bleu(kind, tmp_path, request):
+    if kind == "few":
+        request.getfixturevalue("eagerly")
+        config = number_words.few(tmp_path, best="bleu", epochs=1.0, batch_size=12, validate_every=1e-9)
+    else:
+        config = number_words.config(tmp_path, best="bleu", validate_every=0.5)
     train(config)
     figures = [line["validation_bleu"] for line in Log(config.run).read() if "validation_bleu" in line]
     best = json.loads((config.run / "figures.json").read_text())["validation"]
     assert best == max(figures) and len(figures) > 1
+
+
+def test_two_vocabularies_and_half_precision(tmp_path, eagerly):
+    config = number_words.few(
+        tmp_path, joint=False, tokens="char", tied=False, cell="lstm", precision="mixed_bfloat16", max_length=30,
+        batch_tokens=400, batch_size=None, score="general", lowercase=True,
+    )  # fmt: skip
+    train(config)
+    ((text,),) = predict(Predict(run=config.run, sentence="One two", beam=2, max_length=4))
+    assert len(text) <= 4
 
 
 @pytest.mark.full
@@ -59,10 +80,10 @@ def test_other_vocabularies_batches_and_precision(changes, tmp_path):
     assert len(texts) == 1
 
 
-def test_messy_files_lose_nothing_that_was_saved(tmp_path, capsys):
-    lines = pairs(tmp_path / "messy.tsv", 100).read_text(encoding="utf-8")
-    (tmp_path / "messy.tsv").write_text(lines + "no tab\n\tzwei\nthree\t\n" + "one " * 10_000 + "\teins\n")
-    config = dataclasses.replace(TINY, pairs=(tmp_path / "messy.tsv",), run=tmp_path / "run")
+def test_messy_files_lose_nothing_that_was_saved(tmp_path, capsys, eagerly):
+    config = number_words.few(tmp_path, max_length=10)
+    with config.pairs[0].open("a", encoding="utf-8") as file:
+        file.write("no tab\n\tzwei\nthree\t\n" + "one " * 10_000 + "\teins\n")
     train(config)
     said = " ".join(capsys.readouterr())
     assert said.count("left out") >= 2, said

@@ -1,0 +1,75 @@
+"""What the tests of captioning share: a run that has learnt, its export, an encoder that need not learn."""
+
+import contextlib
+import dataclasses
+import io
+
+import colour_pictures
+import keras
+import numpy as np
+import pytest
+import small_runs
+from small_runs import eagerly, elsewhere  # noqa: F401  # fixtures
+
+from rnnapps.captioning import train
+from rnnapps.models import picture_encoder
+
+
+@pytest.fixture(scope="session")
+def colours(kept):
+    return colour_pictures.learnt(kept)
+
+
+@pytest.fixture(scope="session")
+def exported(kept):
+    return colour_pictures.exported(kept)
+
+
+@contextlib.contextmanager
+def grey_encoder():
+    """A pre-trained encoder for want of one: four places, three channels."""
+
+    def make(name, size, pretrained):
+        pictures = keras.Input((size, size, 3))
+        seen = keras.layers.AveragePooling2D(size // 2)(keras.layers.Rescaling(1 / 255)(pictures))
+        mix = keras.layers.Conv2D(3, 1, name="mix")
+        network = keras.Model(pictures, mix(seen))
+        mix.set_weights([np.eye(3)[None, None], np.zeros(3)])
+        return network
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(picture_encoder, "_application", make)
+        yield "Grey"
+
+
+@pytest.fixture
+def grey():
+    with grey_encoder() as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def whole_and_resumed(tmp_path_factory):
+    """Folders of a run with all that has a state of its own between updates, and of one that was resumed after one."""
+    folder = tmp_path_factory.mktemp("resumed")
+    with small_runs.untraced(), grey_encoder() as grey:
+        config = colour_pictures.few(
+            folder, encoder=grey, epochs=1.0, batch_size=10, validation_fraction=0.0, dropout=0.2, flip=True,
+            recurrent_dropout=0.1, scheduled_sampling=0.5, average=0.9, even_attention=0.1,
+        )  # fmt: skip
+        return small_runs.resumed(train, config)
+
+
+@pytest.fixture(scope="session")
+def frozen_and_tuned(tmp_path_factory):
+    """Configs of a run behind a frozen encoder, and of one that starts from it and tunes that; what the first said."""
+    folder, said = tmp_path_factory.mktemp("grey"), io.StringIO()
+    with small_runs.untraced(), grey_encoder() as grey, contextlib.redirect_stderr(said):
+        frozen = colour_pictures.few(
+            folder, encoder=grey, features_dir=folder / "features", attention="merge", cell="gru", tied=False,
+            precision="mixed_bfloat16", tokens="char", max_length=20,
+        )  # fmt: skip
+        tuned = dataclasses.replace(frozen, run=folder / "tuned", start_from=frozen.run, fine_tune=True)
+        train(frozen)
+        train(tuned)
+    return frozen, tuned, said.getvalue()

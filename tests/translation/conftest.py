@@ -1,0 +1,29 @@
+"""What the tests of translation share: a run that has learnt, its export, and a run that was resumed."""
+
+import number_words
+import pytest
+import small_runs
+from small_runs import eagerly, elsewhere  # noqa: F401  # fixtures
+
+from rnnapps.translation import train
+
+
+@pytest.fixture(scope="session")
+def numbers(kept):
+    return number_words.learnt(kept)
+
+
+@pytest.fixture(scope="session")
+def exported(kept):
+    return number_words.exported(kept)
+
+
+@pytest.fixture(scope="session")
+def whole_and_resumed(tmp_path_factory):
+    """Folders of a run with all that has a state of its own between updates, and of one that was resumed after one."""
+    with small_runs.untraced():
+        config = number_words.few(
+            tmp_path_factory.mktemp("resumed"), epochs=1.0, batch_size=15, validation_fraction=0.0, dropout=0.2,
+            recurrent_dropout=0.1, scheduled_sampling=0.5, average=0.9, accumulate=2, tokens="word",
+        )  # fmt: skip
+        return small_runs.resumed(train, config)
