@@ -10,6 +10,7 @@ from rnnapps.translation import PRESETS, Config, Export, export, train
 from rnnapps.translation.build import DATA
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
+SENTENCES = {"one two three": "drei zwei eins", "": "", "six five": "fünf sechs", "four": "vier"}
 
 
 def pairs(path, count=400, seed=0):
@@ -27,14 +28,14 @@ def config(folder, **changes):
     """Of a run on that language in `folder/run`."""
     return dataclasses.replace(
         PRESETS["tiny"], pairs=(pairs(folder / "numbers.tsv", 800),), run=folder / "run", tokens="word", units=32,
-        epochs=8.0, validation_fraction=0.05, test_fraction=0.1, batch_size=32, learning_rate=0.02, **changes,
+        epochs=7.0, validation_fraction=0.05, test_fraction=0.1, batch_size=32, learning_rate=0.03, **changes,
     )  # fmt: skip
 
 
 def few(folder, **changes):
     """Of a run of one update that learns nothing yet, on thirty pairs in `folder/few.tsv`."""
-    options = {"pairs": (pairs(folder / "few.tsv", 30),), "run": folder / "run", "epochs": 0.01, "units": 4}
-    options |= {"embedding": 4, "max_length": 6, "validation_fraction": 0.2, "test_fraction": 0.0, **changes}
+    options = {"pairs": (pairs(folder / "few.tsv", 30),), "run": folder / "run", "tokens": "word", "epochs": 0.01}
+    options |= {"units": 4, "embedding": 4, "max_length": 6, "validation_fraction": 0.2, "test_fraction": 0.0, **changes}
     return dataclasses.replace(PRESETS["tiny"], **options)
 
 

@@ -2,13 +2,17 @@
 
 import contextlib
 import dataclasses
+import functools
+import gc
 import shutil
 import warnings
 
+import keras
 import pytest
 import tensorflow as tf
 
 from rnnapps.ops import time_loop
+from rnnapps.serving.verification import Verification
 from rnnapps.training import checkpoint
 
 
@@ -28,6 +32,14 @@ def eagerly():
         yield
 
 
+@pytest.fixture(scope="module")
+def loaded_once():
+    """An export that several tests ask is loaded by the first of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.saved_model, "load", functools.cache(tf.saved_model.load))
+        yield
+
+
 @pytest.fixture(scope="session")
 def elsewhere(elsewhere):
     """With TensorFlow there, whose import is on no test's account."""
@@ -36,13 +48,28 @@ def elsewhere(elsewhere):
 
 
 @contextlib.contextmanager
-def quickly():
-    """Functions that are traced to run a few times: less of them to trace, and nothing spent on making them fast."""
+def quickly(cpp=False):
+    """Functions that are traced to run a few times: less of them to trace, and nothing spent on making them fast.
+
+    An export is not tried in a process of TensorFlow in C++, unless `cpp` says so; tests/serving does that.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time_loop, "_STEPS_PER_TURN", 1)
+        if not cpp:
+            patch.setattr(Verification, "_same_in_cpp", _same_in_python)
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         yield
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    # A process may make several runs and exports, and keeps none of what it traced for them.
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def _same_in_python(self):
+    asked = [*self.requests, *(request for _, request in self._together())]
+    self.answers = [self.ask(key, inputs) for key, inputs in asked]
+    self.in_cpp = [*self.answers, *self.answers]
+    return "not tried in C++"
 
 
 def resumed(train, config):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import itertools
 import os
 import pty
 import re
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from combinations import combinations
 
 from rnnapps import __version__, cli
 from rnnapps import config as configs
@@ -238,13 +238,12 @@ def test_bad_usage_is_one_sentence(command: str, sentence: str, capsys: pytest.C
     assert captured.err.startswith(f"error: {sentence}") and captured.err.count("\n") == 1
 
 
-BOXES = list(itertools.product([False, True], ["30", "80"], ["utf-8", "ascii"]))
-QUICK = (True, "30", "utf-8"), (False, "80", "ascii")
+BOXES = (True, "30", "utf-8"), (False, "80", "ascii")
 
 
 @pytest.mark.parametrize(
     ("terminal", "columns", "encoding"),
-    [*QUICK, *(pytest.param(*box, marks=pytest.mark.full) for box in BOXES if box not in QUICK)],
+    combinations(lambda *box: box in BOXES, [False, True], ["30", "80"], ["utf-8", "ascii"]),
 )
 def test_tyro_s_box_is_read_in_every_form(terminal: bool, columns: str, encoding: str) -> None:
     ours, theirs = pty.openpty() if terminal else os.pipe()  # its colours and frames depend on standard output

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
+from combinations import combinations
 from reference import sigmoid
 
 from rnnapps import cells, exchange, layers
@@ -85,14 +84,9 @@ def run(stack, x):
     return np.asarray(x)
 
 
-def some(quick, *axes):
-    """All combinations, of which those that `quick` picks are quick: the others take the same paths."""
-    return [case if quick(*case) else pytest.param(*case, marks=pytest.mark.full) for case in itertools.product(*axes)]
-
-
 @pytest.mark.parametrize(
     ("kind", "form", "num_layers"),
-    some(
+    combinations(
         lambda kind, form, num_layers: num_layers == 2 and (kind == "LSTM" or form == "bidirectional"),
         GATES,
         ["layer", "cell", "keras", "bidirectional"],
@@ -129,7 +123,7 @@ def test_cells_stacked_in_one_layer():
 
 @pytest.mark.parametrize(
     ("kind", "bidirectional", "bias"),
-    some(
+    combinations(
         lambda kind, bidirectional, bias: kind == "LSTM" or bidirectional == bias, GATES, [False, True], [False, True]
     ),
 )
@@ -245,7 +239,9 @@ def test_biases_have_no_place_in_a_layer_without():
 
 @pytest.mark.parametrize(
     ("kind", "bidirectional", "bias"),
-    some(lambda kind, bidirectional, bias: bidirectional == bias, [*GATES, "projected"], [False, True], [False, True]),
+    combinations(
+        lambda kind, bidirectional, bias: bidirectional == bias, [*GATES, "projected"], [False, True], [False, True]
+    ),
 )
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 def test_torch_itself_agrees_both_ways(kind, bidirectional, bias):
@@ -285,7 +281,7 @@ def assert_same_weights(ours, theirs):
 
 @pytest.mark.parametrize(
     ("kind", "wrap"),
-    some(
+    combinations(
         lambda kind, wrap: kind == "LSTM" or wrap == "plain",
         GATES,
         ["plain", "bidirectional", "backward_layer", "time_distributed", "rnn", "stack"],

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from combinations import combinations
 
 from rnnapps import forecasts
 from rnnapps.models.forecaster import Shape, forecaster
@@ -30,14 +31,11 @@ def row(x, i):
     return {name: value[i : i + 1] for name, value in x.items()}
 
 
+QUICK = ("normal", "gru"), ("student_t", "lstm")
+
+
 @pytest.mark.parametrize(
-    ("kind", "cell"),
-    [
-        ("normal", "gru"),
-        ("student_t", "lstm"),
-        pytest.param("normal", "lstm", marks=pytest.mark.full),
-        pytest.param("student_t", "gru", marks=pytest.mark.full),
-    ],
+    ("kind", "cell"), combinations(lambda *pair: pair in QUICK, ["normal", "student_t"], ["gru", "lstm"])
 )
 def test_paths_are_those_of_the_whole_network_step_by_step(cell, kind):
     """Every value is the draw that the network, run over all steps, makes of the values before it."""

@@ -3,16 +3,27 @@
 import contextlib
 import dataclasses
 import io
+import json
 
 import colour_pictures
 import keras
 import numpy as np
 import pytest
 import small_runs
-from small_runs import eagerly, elsewhere  # noqa: F401  # fixtures
+from small_runs import eagerly, elsewhere, loaded_once  # noqa: F401  # fixtures
 
 from rnnapps.captioning import train
 from rnnapps.models import picture_encoder
+
+ELSEWHERE = """
+import json, sys, tensorflow as tf
+served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+files = [open(path, "rb").read() for path in sys.argv[2:]]
+found = served(image_bytes=tf.constant(files))
+alone = [served(image_bytes=tf.constant([file]))["caption"].numpy()[0] for file in files]
+assert alone == found["caption"].numpy().tolist()
+print(json.dumps([text.decode() for text in found["caption"].numpy()]))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +34,21 @@ def colours(kept):
 @pytest.fixture(scope="session")
 def exported(kept):
     return colour_pictures.exported(kept)
+
+
+@pytest.fixture(scope="session")
+def drawings(tmp_path_factory):
+    """Three pictures in files of three kinds, each of a colour above yellow."""
+    folder, kinds = tmp_path_factory.mktemp("drawings"), {"red": "PNG", "blue": "JPEG", "green": "GIF"}
+    for top, kind in kinds.items():
+        (folder / f"{top}.{kind.lower()}").write_bytes(colour_pictures.picture(top, "yellow", kind=kind))
+    return tuple(folder / f"{top}.{kind.lower()}" for top, kind in kinds.items())
+
+
+@pytest.fixture(scope="session")
+def answered_elsewhere(exported, elsewhere, drawings):  # noqa: F811
+    """What the export makes of them where neither Keras nor this package is."""
+    return json.loads(elsewhere.run(ELSEWHERE, exported, *drawings))
 
 
 @contextlib.contextmanager

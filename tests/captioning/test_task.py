@@ -11,17 +11,8 @@ from rnnapps import cli
 from rnnapps.captioning import PRESETS, Config, Evaluate, Predict, evaluate, predict, train
 from rnnapps.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = pytest.mark.usefixtures("eagerly", "loaded_once")
 TINY = PRESETS["tiny"]
-ELSEWHERE = """
-import json, sys, tensorflow as tf
-served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-files = [open(path, "rb").read() for path in sys.argv[2:]]
-found = served(image_bytes=tf.constant(files))
-alone = [served(image_bytes=tf.constant([file]))["caption"].numpy()[0] for file in files]
-assert alone == found["caption"].numpy().tolist()
-print(json.dumps([text.decode() for text in found["caption"].numpy()]))
-"""
 
 
 def test_it_describes_what_it_has_not_seen(colours, capsys, tmp_path):
@@ -81,26 +72,19 @@ def test_drawn_captions_are_of_their_seed(colours):
     assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
 
 
-def drawings(folder):
-    """Three pictures in files of three kinds, and what they show."""
-    files = []
-    for top, kind in (("red", "PNG"), ("blue", "JPEG"), ("green", "GIF")):
-        files.append(folder / f"{top}.{kind.lower()}")
-        files[-1].write_bytes(picture(top, "yellow", kind=kind))
-    return files, [["red above yellow"], ["blue above yellow"], ["green above yellow"]]
-
-
-def test_an_export_answers_as_the_run_does(exported, elsewhere, tmp_path):
+def test_what_an_export_says_of_itself(exported):
     manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["figures"]["test_exact"] > 0.9 and manifest["grid"] == [4, 4]
     assert "images" not in manifest["config"] and "run" not in manifest["config"]
-    files, wanted = drawings(tmp_path)
-    assert [[text] for text in json.loads(elsewhere.run(ELSEWHERE, exported, *files))] == wanted
 
 
-def test_an_export_in_the_place_of_a_run(exported, tmp_path):
-    files, wanted = drawings(tmp_path)
-    assert predict(Predict(model=exported, image=tuple(files))) == wanted
+def test_an_export_answers_as_the_run_does(answered_elsewhere):
+    assert answered_elsewhere == ["red above yellow", "blue above yellow", "green above yellow"]
+
+
+def test_an_export_in_the_place_of_a_run(exported, drawings):
+    found = predict(Predict(model=exported, image=drawings))
+    assert found == [["red above yellow"], ["blue above yellow"], ["green above yellow"]]
     with pytest.raises(UsageError, match="without --images"):
         evaluate(Evaluate(model=exported))
 
@@ -147,7 +131,7 @@ def test_what_is_not_there_is_said_in_a_sentence(colours, tmp_path):
 
 
 def test_one_bad_picture_ends_no_run(tmp_path, capsys):
-    config = colour_pictures.few(tmp_path)
+    config = colour_pictures.few(tmp_path, tokens="subword", layers=2)
     (config.images / "3.png").write_bytes(b"a text")
     (config.images / "4.png").write_bytes((config.images / "4.png").read_bytes()[:60])
     with config.captions.open("a", encoding="utf-8") as file:

@@ -41,9 +41,9 @@ def test_resume_is_bit_exact(tmp_path, grey):
 
 
 def is_best(run):
-    """Whether the best figure is the largest of those that the log has."""
+    """Whether the best figure is the largest of the several that the log has."""
     figures = [line["validation_cider"] for line in Log(run).read() if "validation_cider" in line]
-    return json.loads((run / "figures.json").read_text())["validation"] == max(figures)
+    return json.loads((run / "figures.json").read_text())["validation"] == max(figures) and len(figures) > 1
 
 
 def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
@@ -57,9 +57,8 @@ def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
 
 def test_the_best_checkpoint_by_cider(tmp_path, eagerly):
     config = colour_pictures.few(
-        tmp_path, attention="adaptive", tokens="subword", layers=2, input_feeding=False, best="cider",
-        validate_every=1e-9, epochs=1.0,
-    )  # fmt: skip
+        tmp_path, attention="adaptive", input_feeding=False, best="cider", validate_every=1e-9, epochs=1.0, batch_size=8
+    )
     train(config)
     assert is_best(config.run)
 

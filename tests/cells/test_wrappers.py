@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -73,10 +74,26 @@ WRAPPED = {
 }
 
 
+# Each kind in each wrapper, and each on the other path once.
+LOOPS = {
+    ("of Keras", "twice"),
+    ("Keras and three-part", "residual"),
+    ("Cell", "in zoneout"),
+    ("LinearCell", "residual"),
+}
+
+
 @eager_and_traced
-@pytest.mark.parametrize("kind", PASS_ON)
-@pytest.mark.parametrize("wrapped", WRAPPED)
-@pytest.mark.parametrize("execution", ["auto", "loop"])
+@pytest.mark.parametrize(
+    ("kind", "wrapped", "execution"),
+    [
+        *((kind, wrapped, "auto") for kind, wrapped in itertools.product(PASS_ON, WRAPPED)),
+        *(
+            pytest.param(*case, "loop", marks=() if case in LOOPS else pytest.mark.full)
+            for case in itertools.product(PASS_ON, WRAPPED)
+        ),
+    ],
+)
 def test_dropout_acts_once_and_inside_the_inner_cell(kind, wrapped, execution):
     """Around a cell that passes its inputs on, what was added to x is x / (1 - rate) or nothing, at all steps."""
     cell = WRAPPED[wrapped](PASS_ON[kind](dropout=0.75, seed=2, dtype="float64", kernel_initializer="identity"))

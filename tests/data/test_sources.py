@@ -101,7 +101,11 @@ def test_options_that_do_not_go_together_are_named(tmp_path: Path) -> None:
         documents("shakespeare")
 
 
-@pytest.mark.parametrize("dataset", [name for name in DATASETS if name != "python_source"])
+@pytest.mark.parametrize(
+    "dataset",
+    [pytest.param(name, marks=() if name == "tiny_shakespeare" else pytest.mark.full)
+     for name in DATASETS if name != "python_source"],
+)  # fmt: skip
 def test_a_local_copy_is_one_document(dataset: str, tmp_path: Path) -> None:
     from rnnapps.data.builders import BUILDERS
 

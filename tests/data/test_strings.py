@@ -55,9 +55,18 @@ def test_words_follow_the_definition() -> None:
     assert pieces(texts, "word") == [words_by_hand(text) for text in texts]
 
 
+def every_character(step: int) -> list[str]:
+    """That can be in a text, or some of them."""
+    return [chr(code) for code in range(0, 0x110000, step) if not 0xD800 <= code < 0xE000]
+
+
+some_and_all = pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.full)])
+
+
+@some_and_all
 @pytest.mark.parametrize("kind", ["char", "word"])
-def test_nothing_is_lost(kind: str) -> None:
-    every = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+def test_nothing_is_lost(kind: str, step: int) -> None:
+    every = "".join(every_character(step))
     assert b"".join(split([every], kind).flat_values.numpy()) == every.encode("utf-8")
 
 
@@ -94,8 +103,9 @@ def test_sentences_follow_the_definition() -> None:
     assert got == [sentence_by_hand(text) for text in texts]
 
 
-def test_sentences_lose_nothing() -> None:
-    every = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+@some_and_all
+def test_sentences_lose_nothing(step: int) -> None:
+    every = "".join(every_character(step))
     pieces = split_sentence(tf.constant([every])).flat_values.numpy()
     assert b"".join(pieces) == every.encode("utf-8")
     assert max(len(piece.decode("utf-8")) for piece in pieces) == MAX_PIECE
@@ -132,8 +142,9 @@ def test_nfkc_of_sentences_is_python_s() -> None:
     assert one_form([]) == []
 
 
-def test_nfkc_of_every_character_is_python_s() -> None:
-    every = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+@some_and_all
+def test_nfkc_of_every_character_is_python_s(step: int) -> None:
+    every = every_character(step)
     assert one_form(every) == [unicodedata.normalize("NFKC", character) for character in every]
 
 

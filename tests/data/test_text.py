@@ -55,7 +55,7 @@ def assert_same(got: Sequence[Batch], wanted: Sequence[Batch]) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("case", [*range(20), *(pytest.param(i, marks=pytest.mark.full) for i in range(20, 60))])
+@pytest.mark.parametrize("case", [*range(15), *(pytest.param(i, marks=pytest.mark.full) for i in range(15, 60))])
 def test_windows_equal_those_made_by_hand(
     case: int, corpus: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch
 ) -> None:

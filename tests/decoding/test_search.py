@@ -147,17 +147,19 @@ def test_holes_leave_places_free_and_cut_sentences_come_last():
     check(found(MORE_HOLES, options), expected)
 
 
-OTHER_WAYS = [WAYS[2], *(pytest.param(way, marks=FULL) for way in WAYS[4:6])]
+OTHER_WAYS = [WAYS[2], WAYS[4], WAYS[5]]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("way", OTHER_WAYS, ids=str)
 def test_compiled_by_xla(way):
+    """As is, in the quick tier, `test_ties_go_to_the_lower_beam_and_the_lower_token`, and what has an attention."""
     options = Search(max_length=LONGEST, **way)
     check(found(PEAKED, options, jit_compile=True), [by_hand(PEAKED, seed, options) for seed in SEEDS])
 
 
 @eager_and_traced
-@pytest.mark.parametrize("way", OTHER_WAYS, ids=str)
+@pytest.mark.parametrize("way", [WAYS[2], *(pytest.param(way, marks=FULL) for way in OTHER_WAYS[1:])], ids=str)
 def test_a_row_alone_is_that_among_others(way):
     options = Search(max_length=LONGEST, **way)
     together = found(PEAKED, options)
@@ -239,7 +241,7 @@ def test_lengths_keep_their_bounds():
 
 
 @eager_and_traced
-@pytest.mark.parametrize("way", [WAYS[1], WAYS[4], WAYS[5]], ids=str)
+@pytest.mark.parametrize("way", [pytest.param(WAYS[1], marks=FULL), WAYS[4], WAYS[5]], ids=str)
 def test_forced_tokens_are_taken_and_count(way):
     forced = np.array([[4, 4, 4], [UNSEEN, 0, 0], [3, END, 4], [9, 9, 9]], np.int32)
     given = np.array([3, 1, 3, 0], np.int32)

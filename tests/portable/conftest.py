@@ -6,22 +6,34 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_exports
+from cpp_process import in_one_process
+
+from rnnapps.portable.text import TextCore
 
 # Test files are not a package; this lets those of this folder share `portable_exports`.
 sys.path.append(str(Path(__file__).parent))
 
-from portable_exports import SYMBOLS, export_series, export_text
 
-from rnnapps.data.vocabulary import Vocabulary
+@pytest.fixture(scope="session")
+def text_export(kept):
+    """A text model of two LSTM layers, `.../text/1`."""
+    return small_exports.folder(kept, "text")
 
 
 @pytest.fixture(scope="session")
-def text_export(tmp_path_factory):
-    """A text model of two LSTM layers, `.../tiny/1`."""
-    return export_text(tmp_path_factory.mktemp("models"), Vocabulary("char", SYMBOLS))
+def text(text_export):
+    """Its core."""
+    return TextCore.load(text_export)
 
 
 @pytest.fixture(scope="session")
-def series_export(tmp_path_factory):
-    """A forecaster by segments that scales each window by its last value, `.../segment/1`."""
-    return export_series(tmp_path_factory.mktemp("models"), normalize="last")
+def series_export(kept):
+    """A forecaster by segments that scales each window by its last value, `.../segments/1`."""
+    return small_exports.folder(kept, "segments")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_cpp_process():
+    with in_one_process():
+        yield

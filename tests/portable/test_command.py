@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from portable_exports import loaded
 
 from rnnapps.portable import __main__ as command
-from rnnapps.portable.convert import FORMATS
+from rnnapps.portable import measure, quantized, table
+from rnnapps.portable.convert import FORMATS, WEIGHTS
+from rnnapps.portable.text import TextCore
 
 ROOT = Path(__file__).parents[2]
 EXPORT = "a folder NAME or NAME/VERSION that export wrote"
@@ -68,6 +72,18 @@ def test_bad_usage_is_one_sentence(arguments, sentence, capfd, tmp_path, monkeyp
     assert said(capfd, *arguments) == (2, "", f"error: {sentence}\n")
 
 
+def test_quantize_is_told_what_was_asked(text_export, tmp_path, capfd, monkeypatch):
+    asked = []
+    monkeypatch.setattr(quantized, "write_quantized", lambda *arguments: asked.append(arguments) or tmp_path / "1")
+    assert said(capfd, "quantize", text_export, "--output", tmp_path, "--name", "small")[:2] == (
+        0,
+        f"{tmp_path / '1'}\n",
+    )
+    assert said(capfd, "quantize", text_export, "--weights", "float16")[0] == 0
+    assert asked == [(text_export, tmp_path, "small", "int8"), (text_export, Path("saved_models"), None, "float16")]
+
+
+@pytest.mark.full
 def test_quantize_writes_the_next_version(text_export, tmp_path, capfd):
     for version in ("1", "2"):
         status, out, err = said(capfd, "quantize", text_export, "--output", tmp_path, "--name", "small")
@@ -80,24 +96,49 @@ def test_convert_names_its_folder_after_the_model(text_export, tmp_path, capfd, 
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     status, out, err = said(capfd, "litert", text_export, "--weights", "int8")
-    assert status == 0 and re.fullmatch(r"portable/tiny/step_int8.tflite  0\.\d MB, off by \de-\d\d\n", out), err
-    assert (tmp_path / "portable" / "tiny" / "step_int8.tflite").is_file()
+    assert status == 0 and re.fullmatch(r"portable/text/step_int8.tflite  0\.\d MB, off by \de-\d\d\n", out), err
+    assert (tmp_path / "portable" / "text" / "step_int8.tflite").is_file()
     status, _, err = said(capfd, "onnx", text_export, "--endpoint", "score")
     assert (status, err.count("\n")) == (2, 1) and "does more with text than to look it up" in err
 
 
-def test_the_table_has_a_row_for_each_endpoint(text_export, capfd, tmp_path):
+@pytest.mark.parametrize("weights", [WEIGHTS[:1], pytest.param(WEIGHTS, marks=pytest.mark.full)])
+def test_the_table_has_a_row_for_each_endpoint(text_export, capfd, tmp_path, monkeypatch, weights):
     for package in PACKAGES:
         pytest.importorskip(package)
+    monkeypatch.setattr(table, "WEIGHTS", weights)
+    columns = 2 * len(weights)
     status, out, _ = said(capfd, "table", text_export.parents[1])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()]
-    assert status == 0 and {len(row) for row in rows} == {9}
+    assert status == 0 and {len(row) for row in rows} == {3 + columns}
     found = {row[1]: row for row in rows[2:]}
-    assert list(found) == ["`score`", "`serving_default`", "`step`"] and found["`step`"][0] == "tiny/1"
+    assert list(found) == ["`score`", "`serving_default`", "`step`"] and found["`step`"][0] == "text/1"
     assert all(re.fullmatch(r"0\.\d MB, \de-\d\d", cell) for cell in found["`step`"][3:])
-    assert found["`serving_default`"][2:] == ["gives text (text)", *["no"] * 6]
+    assert found["`serving_default`"][2:] == ["gives text (text)", *["no"] * columns]
     status, _, err = said(capfd, "table", tmp_path)
     assert status == 2 and err.endswith("holds no export: wanted a folder with NAME/VERSION in it\n")
+
+
+def test_measure_of_tensorflow_and_of_steps_in_python(text, capfd, tmp_path, monkeypatch):
+    """Without other run times: the step is asked in TensorFlow, and no copy with fewer bits is made."""
+
+    def stepwise(path):
+        writer = measure._Writer(text, text.core.ask)
+        yield measure.Way("steps", "float32", 1_500_000, writer.seconds, writer.nats)
+
+    for name, value in (("FORMATS", {}), ("STORED", ()), ("_stepwise", stepwise), ("_in_cpp", lambda *_: [])):
+        monkeypatch.setattr(measure, name, value)
+    monkeypatch.setattr(TextCore, "load", lambda path: text)
+    (tmp_path / "text").write_text("abc é. bad f\n" * 5, encoding="utf-8")
+    options = ["--text", tmp_path / "text", "--rounds", "1", "--chars", "10", "--limit", "5", "--test-fraction", "1"]
+    status, out, err = said(capfd, "measure", text.path, *options)
+    assert status == 0, err
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()][2:]
+    assert [row[:2] for row in rows] == [["TensorFlow", "float32"], ["steps", "float32"]] and rows[1][2] == "1.5"
+    score = loaded(text.path)["score"]({"text": tf.constant(["abc é"])})
+    wanted = float(score["nats_per_char"][0])
+    assert [float(row[4]) for row in rows] == pytest.approx([wanted] * 2, abs=1e-4)
+    assert all(float(row[3].replace(",", "")) > 0 for row in rows)
 
 
 @pytest.mark.full

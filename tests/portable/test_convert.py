@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -9,12 +10,13 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from portable_exports import SERIES, history, written
+from portable_exports import written
+from small_exports import SERIES, history
 
 from rnnapps.errors import RunError
 from rnnapps.portable import convert as module
 from rnnapps.portable.convert import FORMATS, WEIGHTS, convert, convert_export, difference
-from rnnapps.portable.core import numeric_cores
+from rnnapps.portable.core import numeric_core
 from rnnapps.serving.endpoints import Endpoints
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.saved_model import load_endpoints
@@ -59,53 +61,90 @@ def _run_times():
             pytest.importorskip(package)
 
 
+@pytest.fixture(scope="module")
+def converted(text_export, tmp_path_factory):
+    """A text model in each form and with each kind of weights, converted once: from both names to folder and file."""
+
+    @functools.cache
+    def convert_text(form, weights):
+        folder = tmp_path_factory.mktemp("converted") / "out"
+        (one,) = convert_export(text_export.parent, folder, form, weights, ())
+        return folder, one
+
+    return convert_text
+
+
 @FORMS
-@pytest.mark.parametrize("weights", WEIGHTS)
-def test_a_text_model_answers_the_same(text_export, form, weights, tmp_path):
-    made = convert_export(text_export.parent, tmp_path / "out", form, weights, ())
+@pytest.mark.parametrize("weights", ["float32", "int8", pytest.param("float16", marks=pytest.mark.full)])
+def test_a_text_model_answers_the_same(converted, text, form, weights):
+    folder, one = converted(form, weights)
     stored = "" if weights == "float32" else f"_{weights}"
     names = {f"step{stored}{FORMATS[form].suffix}", "manifest.json"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == names
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))["task"] == "text_generation"
-    (one,) = made
-    assert (tmp_path / "out" / one.file).read_bytes() == one.content
-    core = numeric_cores(text_export, ("step",))["step"]
-    inputs = core.example(4, 0, seed=9)
-    wanted = {name: value.numpy() for name, value in core.function(**inputs).items()}
+    assert {path.name for path in folder.iterdir()} == names
+    assert json.loads((folder / "manifest.json").read_text("utf-8"))["task"] == "text_generation"
+    assert (folder / one.file).read_bytes() == one.content
+    inputs = text.core.example(4, 0, seed=9)
+    wanted = {name: value.numpy() for name, value in text.core.function(**inputs).items()}
     off = {name: difference(value, wanted[name]) for name, value in one.run(inputs).items()}
     low, high = {"float32": (0, 1e-5), "float16": (1e-6, 1e-2), "int8": (1e-4, 0.2)}[weights]
     assert off.keys() == wanted.keys() and low < max(off.values()) < high, off
 
 
 @FORMS
-def test_fewer_bits_are_fewer_bytes(text_export, form):
-    core = numeric_cores(text_export, ("step",))["step"]
-    sizes = [len(convert(core, form, weights).content) for weights in WEIGHTS]
-    weights = sum(matrix.size for matrix in core.constants.values())
+def test_fewer_bits_are_fewer_bytes(converted, text, form):
+    large, small = (len(converted(form, weights)[1].content) for weights in ("float32", "int8"))
+    weights = sum(matrix.size for matrix in text.core.constants.values())
+    assert large - small > 2 * weights, (large, small, weights)
+
+
+@pytest.mark.full
+@FORMS
+def test_half_as_many_bits_are_half_as_many_bytes(converted, text, form):
+    sizes = [len(converted(form, weights)[1].content) for weights in WEIGHTS]
+    weights = sum(matrix.size for matrix in text.core.constants.values())
     assert sizes[0] - sizes[1] > 1.5 * weights and sizes[1] - sizes[2] > 0.4 * weights, (sizes, weights)
 
 
 @FORMS
-def test_elsewhere_it_writes_the_same_text(text_export, form, tmp_path):
-    (one,) = convert_export(text_export, tmp_path, form, "float32", ("step",))
-    specs = load_endpoints(text_export)["step"].input_signature[0]
-    states = {name: spec.shape[1] for name, spec in specs.items() if name != "tokens"}
-    command = [sys.executable, "-c", ALONE, str(tmp_path / one.file), "40", json.dumps(states)]
+def test_elsewhere_it_writes_the_same_text(converted, text, form):
+    folder, one = converted(form, "float32")
+    states = {name: spec.shape[1] for name, spec in text.states.items()}
+    command = [sys.executable, "-c", ALONE, str(folder / one.file), "40", json.dumps(states)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    symbols = json.loads((tmp_path / "manifest.json").read_text("utf-8"))["vocabulary"]["symbols"]
-    text = "".join(symbols[token - 1] for token in json.loads(done.stdout))
-    assert text == written(text_export, "", 40, temperature=0.0).decode() and len(set(text)) > 2
+    symbols = json.loads((folder / "manifest.json").read_text("utf-8"))["vocabulary"]["symbols"]
+    found = "".join(symbols[token - 1] for token in json.loads(done.stdout))
+    assert found == written(text.path, "", 40, temperature=0.0).decode() and len(set(found)) > 2
 
 
+@FORMS
+def test_names_are_numbers_and_gaps_stay_gaps(form):
+    """As an endpoint of series has them, by itself."""
+    rows = tf.lookup.KeyValueTensorInitializer(SERIES, tf.range(2, dtype=tf.int64))
+    table, levels = tf.lookup.StaticHashTable(rows, default_value=-1), tf.constant([7.0, 8.0, 9.0])
+
+    @tf.function(autograph=False)
+    def endpoint(x, series):
+        level = tf.gather(levels, table.lookup(series) + 1)[:, tf.newaxis]
+        return {"filled": tf.where(tf.math.is_nan(x), level, x), "doubled": 2 * x}
+
+    specs = {"x": tf.TensorSpec((None, 3), tf.float32, "x"), "series": tf.TensorSpec((None,), tf.string, "series")}
+    core = numeric_core("gaps", endpoint.get_concrete_function(**specs))
+    x = np.array([[1, np.nan, 3], [np.nan, 5, 6]], "float32")
+    found = convert(core, form, "float32").run({"x": x, "series": np.array([1, -1])})
+    np.testing.assert_array_equal(found["filled"], [[1, 9, 3], [7, 5, 6]])
+    np.testing.assert_array_equal(found["doubled"], 2 * x)
+
+
+@pytest.mark.full
 @FORMS
 def test_a_forecaster_answers_the_same_with_gaps(series_export, form, tmp_path):
     made = {one.file: one for one in convert_export(series_export, tmp_path, form, "float32", ())}
     suffix = FORMATS[form].suffix
     assert set(made) == {f"serving_default{suffix}", f"step{suffix}"}
-    endpoint = load_endpoints(series_export)["serving_default"].function
+    endpoints = load_endpoints(series_export)
     for rows, names in ((1, ["shop b"]), (3, ["elsewhere", "shop b", "shop a"])):
         x = history(rows)
-        wanted = endpoint(**{name: tf.constant(value) for name, value in x.items()}, series=tf.constant(names))
+        wanted = endpoints["serving_default"]({name: tf.constant(x) for name, x in {**x, "series": names}.items()})
         numbers = np.array([SERIES.index(name) if name in SERIES else -1 for name in names])
         found = made[f"serving_default{suffix}"].run({**x, "series": numbers})
         for name, value in wanted.items():

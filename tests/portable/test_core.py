@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import colour_pictures
+import number_words
 import numpy as np
 import pytest
+import small_exports
 import tensorflow as tf
-from portable_exports import SERIES, drawn, export_series, history
+from small_exports import PICTURES, history
 
 from rnnapps.data.picture_tensors import decoded
-from rnnapps.data.sentence_codec import SentenceCodec
-from rnnapps.data.sentences import SentenceVocabulary
-from rnnapps.decoding import Search
 from rnnapps.errors import UsageError
-from rnnapps.models.captioner import captioner, with_encoder
-from rnnapps.models.picture_encoder import picture_encoder
-from rnnapps.models.translator import translator
-from rnnapps.portable.core import numeric_cores
-from rnnapps.serving.caption_endpoints import CaptionEndpoints
+from rnnapps.portable.core import numeric_core, numeric_cores
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.saved_model import load_endpoints
-from rnnapps.serving.translation_endpoints import TranslationEndpoints
 
-pytestmark = pytest.mark.usefixtures("one_step_a_turn")
-WORDS = SentenceVocabulary("word", [" a", " dog", " runs", "."])
-SEARCH = Search(beam=2, max_length=5)
+NAMES = [b"elsewhere", b"shop b", b"shop a"]
+NUMBERS = [-1, 1, 0]
 
 
 def asked(function, inputs):
@@ -55,44 +48,57 @@ def test_of_a_text_model_the_step_is_left(text_export):
     assert "ReadVariableOp" not in operations(cores["step"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "normalize"), [("segment", "last"), pytest.param("attention", "series", marks=pytest.mark.full)]
-)
-def test_a_series_is_the_row_of_its_name(kind, normalize, tmp_path):
-    path = export_series(tmp_path, kind, normalize=normalize)
-    core = numeric_cores(path, ("serving_default",))["serving_default"]
-    endpoint = load_endpoints(path)["serving_default"].function
+@pytest.fixture(scope="session")
+def segments(series_export):
+    """The endpoints of a forecaster."""
+    return load_endpoints(series_export)
+
+
+def test_a_series_is_the_row_of_its_name(segments):
+    _a_series_is_the_row_of_its_name(segments)
+
+
+@pytest.mark.full
+def test_to_a_forecaster_with_attention_a_series_is_the_row_of_its_name(tmp_path):
+    made = small_exports.series("attention", "quantiles", normalize="series")
+    _a_series_is_the_row_of_its_name(load_endpoints(write_saved_model(made.endpoints, tmp_path, "attention", {})))
+
+
+def _a_series_is_the_row_of_its_name(endpoints):
+    core, endpoint = (make(endpoints["serving_default"].function) for make in (_core_of, lambda function: function))
     assert core.cut == ("series",) and core.inputs["series"].dtype == tf.int64
     assert not [name for name in operations(core) if name.startswith(("TensorList", "Lookup", "EnsureShape"))]
-    for rows, names in ((1, ["shop b"]), (3, ["elsewhere", "shop b", "shop a"])):
+    for rows in (1, 3):
         x = history(rows)
-        numbers = np.array([SERIES.index(name) if name in SERIES else -1 for name in names])
-        found = asked(core.function, {**x, "series": numbers})
-        assert_same(found, asked(endpoint, {**x, "series": np.array(names, object)}))
+        found = asked(core.function, {**x, "series": np.array(NUMBERS[-rows:])})
+        assert_same(found, asked(endpoint, {**x, "series": np.array(NAMES[-rows:], object)}))
         assert np.isfinite(found["quantiles"]).all()
 
 
-def test_a_step_of_a_forecaster_has_a_core(series_export):
-    core, endpoint = numeric_cores(series_export, ("step",))["step"], load_endpoints(series_export)["step"].function
-    x = history(2)
+def _core_of(function):
+    return numeric_core("serving_default", function)
+
+
+def test_a_step_of_a_forecaster_has_a_core(segments):
+    endpoint = segments["step"].function
+    core, x = numeric_core("step", endpoint), history(2)
     x["observation"], x["window"] = x["history"][:, 3], x.pop("history")
-    found = asked(core.function, {**x, "series": np.array([1, 0])})
-    assert_same(found, asked(endpoint, {**x, "series": np.array(["shop b", "shop a"], object)}))
+    found = asked(core.function, {**x, "series": np.array(NUMBERS[1:])})
+    assert_same(found, asked(endpoint, {**x, "series": np.array(NAMES[1:], object)}))
 
 
-@pytest.fixture(scope="module")
-def translation(tmp_path_factory, one_step_a_turn):
+@pytest.fixture(scope="session")
+def translation(kept):
     """Cores and endpoints of a translator: its encoder reads in both directions, and rows in parts."""
-    codec = SentenceCodec(WORDS)
-    endpoints = TranslationEndpoints(drawn(translator(WORDS.size, WORDS.size, units=8)), codec, codec, SEARCH)
-    path = write_saved_model(endpoints, tmp_path_factory.mktemp("models"), "words", {})
-    return numeric_cores(path, ("encode", "step")), load_endpoints(path)
+    endpoints = load_endpoints(number_words.exported(kept), "encode", "step")
+    return {name: numeric_core(name, endpoints[name].function) for name in ("encode", "step")}, endpoints
 
 
 @pytest.mark.parametrize(("rows", "places"), [(1, 1), (1, 7), (2, 5), (5, 12)])
 def test_an_encoder_reads_any_number_of_sentences_of_any_length(translation, rows, places):
     cores, endpoints = translation
-    source = np.random.default_rng(places).integers(1, WORDS.size, (rows, places)).astype("int32")
+    ids = cores["step"].function.structured_outputs["logits"].shape[-1]
+    source = np.random.default_rng(places).integers(1, ids, (rows, places)).astype("int32")
     source[0, places // 2 + 1 :] = 0
     found = asked(cores["encode"].function, {"source": source})
     assert_same(found, asked(endpoints["encode"].function, {"source": source}))
@@ -107,17 +113,13 @@ def test_loops_keep_arrays_and_no_parts(translation):
     assert found.count("While") + found.count("StatelessWhile") == 4
 
 
-@pytest.mark.full
-def test_a_captioner_takes_pixels(tmp_path):
-    encoder = picture_encoder("cnn", 32, seed=2)
-    writer = drawn(captioner(*encoder.output.shape[1:], WORDS.size, units=8, embedding=8))
-    endpoints = CaptionEndpoints(with_encoder(encoder, writer), SentenceCodec(WORDS), (4, 4), SEARCH)
-    path = write_saved_model(endpoints, tmp_path, "few", {})
-    core, endpoint = numeric_cores(path, ("encode",))["encode"], load_endpoints(path)["encode"].function
+def test_a_captioner_takes_pixels(kept):
+    endpoints = load_endpoints(colour_pictures.exported(kept), "encode")
+    endpoint = endpoints["encode"].function
+    core = numeric_core("encode", endpoint)
     assert core.cut == ("pixels",) and core.inputs["pixels"].shape.as_list() == [None, 32, 32, 3]
-    files = [colour_pictures.picture(top, "blue", kind="PNG", size=40) for top in ("red", "green")]
-    found = asked(core.function, {"pixels": decoded(tf.constant(files), 32).numpy()})
-    assert_same(found, asked(endpoint, {"image_bytes": np.array(files, object)}))
+    found = asked(core.function, {"pixels": decoded(tf.constant(PICTURES), 32).numpy()})
+    assert_same(found, asked(endpoint, {"image_bytes": np.array(PICTURES, object)}))
 
 
 @pytest.mark.parametrize(

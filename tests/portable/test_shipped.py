@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from rnnapps.config import shipped_models
 from rnnapps.portable.convert import FORMATS, WEIGHTS, convert
 from rnnapps.portable.core import numeric_cores
-from rnnapps.portable.quantized import write_quantized
+from rnnapps.portable.measure import _Writer
+from rnnapps.portable.quantized import QuantizedText, write_quantized
+from rnnapps.portable.text import TextCore
 from rnnapps.serving.text_model import TextModel
 
 ENDPOINTS = {
@@ -21,6 +24,10 @@ ENDPOINTS = {
     "shakespeare_large": ("step",),
 }
 SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "text" / "tinyshakespeare.txt"
+
+
+def test_what_takes_numbers_has_a_core():
+    assert tuple(sorted(numeric_cores(shipped_models()["etth1"]))) == ENDPOINTS["etth1"]
 
 
 @pytest.mark.full
@@ -35,6 +42,20 @@ def test_what_takes_numbers_is_converted(name):
         for form in FORMATS:
             for weights in WEIGHTS:
                 convert(core, form, weights)  # raises where it answers something else
+
+
+def test_int8_costs_next_to_nothing_a_step():
+    """On the beginning of the text, by steps in this process."""
+    text = TextCore.load(shipped_models()["shakespeare"])
+    step = QuantizedText(text, "int8").functions["step"]
+
+    def small(inputs):
+        given = {name: tf.constant(value) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in step(given.pop("tokens"), given).items()}
+
+    beginning = "First Citizen:\nBefore we proceed any further, hear me speak.\n"
+    nats = [_Writer(text, run).nats(beginning) for run in (text.core.ask, small)]
+    assert abs(nats[1] - nats[0]) < 1e-2 and nats[1] != nats[0] < 2
 
 
 @pytest.mark.full

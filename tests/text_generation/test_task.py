@@ -55,10 +55,10 @@ def test_the_test_figure_is_the_one_that_training_measured(run, command):
     assert f"{model['tokens']:,}" in table
 
 
-@pytest.fixture(params=["run", "export", "folder of exports"])
+@pytest.fixture(params=["run", "export"])
 def kind(request, run, exported) -> dict[str, Path]:
     """What an option of `predict` and `evaluate` names."""
-    return {"run": {"run": run}, "export": {"model": exported}}.get(request.param, {"model": exported.parent})
+    return {"run": {"run": run}, "export": {"model": exported.parent}}[request.param]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_files_of_one_name_are_scored_apart(run, tmp_path):
     assert sorted(row["tokens"] for row in rows.values()) == [5, 14]
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("split", ["validation", pytest.param("train", marks=pytest.mark.full)])
 def test_the_other_parts(run, split):
     rows = evaluate(Evaluate(run=run, split=split))
     assert rows[f"sums.txt, {split}"]["tokens"] == Run(run).load_corpus().tokens_in(split)
@@ -257,6 +257,8 @@ def test_neurons_are_a_page_of_the_text(run, command, tmp_path):
 
 def test_an_export_is_a_version_with_a_manifest(run, exported):
     assert exported.parts[-2:] == ("sums", "1")
+    written = [predict(Predict(model=path, length=9, seed=1)) for path in (exported, exported.parent)]
+    assert written[0] == written[1], "a folder of versions stands for its highest"
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["task"] == "text_generation" and manifest["seed"] == manifest["config"]["seed"] == 3
     assert set(manifest["endpoints"]) == {"serving_default", "score", "step"}

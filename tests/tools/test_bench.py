@@ -189,15 +189,17 @@ def test_generate_refuses_another_model(run, monkeypatch, capsys):
     assert "logits of the same weights differ by 1.0e-02: wanted 0.001 at most" in capsys.readouterr().err
 
 
-def test_generate_reads_an_exported_model(run, text_run, text_export):
+def test_generate_reads_an_exported_model(run, text_run, text_export, monkeypatch):
     network, path = Run(text_run).load_model(), text_export
-    model, weights, described = bench._saved_model(path)
+    model, weights, described = read = bench._saved_model(path)
     assert described.endswith(f"sums/1, 2 x 16, vocabulary of {model.vocabulary.size}")
     for ours, theirs in zip(weights.layers, torch_text.lstm_weights(network.variables).layers, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
+    asked = []
+    monkeypatch.setattr(bench, "_saved_model", lambda path: asked.append(path) or read)
     status, figures = run("--model", str(path))
-    assert status == 0 and figures["model"] == described
+    assert status == 0 and figures["model"] == described and asked == [path]
 
 
 def test_missing_model_is_one_sentence(run, capsys, tmp_path):

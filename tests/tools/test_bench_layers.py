@@ -149,9 +149,10 @@ def test_without_pytorch(run, without_torch, capsys):
     assert "x Keras" in printed.out and "PyTorch" not in printed.out and "default threads" in printed.out
 
 
-def test_half_precision_is_that_of_rnnapps_alone(run, without_torch, capsys):
+@pytest.mark.parametrize("command", ["infer", pytest.param("train", marks=pytest.mark.full)])
+def test_half_precision_is_that_of_rnnapps_alone(run, without_torch, capsys, command):
     sizes = ["--rows", "3,2,2,5,1", "--cell", "simple_rnn"]
-    status, figures = run("train", *sizes, "--precision", "mixed_bfloat16")
+    status, figures = run(command, *sizes, "--precision", "mixed_bfloat16")
     assert status == 0 and 1e-4 < figures["rows"][0]["difference"] < 0.1
     assert "rnnapps and products: mixed_bfloat16, others: float32" in capsys.readouterr().out
 
@@ -159,7 +160,7 @@ def test_half_precision_is_that_of_rnnapps_alone(run, without_torch, capsys):
 def test_work_that_differs_is_not_timed(run, without_torch, monkeypatch, capsys):
     same = bench_layers.keras_stack
     monkeypatch.setattr(bench_layers, "keras_stack", lambda make, row, weights: same(make, row, None))  # each its own
-    status, figures = run("train", "--rows", "3,2,2,5,1", "--cell", "simple_rnn")
+    status, figures = run("infer", "--rows", "3,2,2,5,1", "--cell", "simple_rnn")
     assert status == 1 and figures is None
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench: ")]
     assert "result 0 of rnnapps, XLA differs from that of rnnapps by" in line

@@ -1,12 +1,12 @@
 """The loss of sentences against NumPy: padding, label smoothing, rows in shards, scheduled sampling."""
 
-import itertools
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from combinations import combinations
 
 from rnnapps.models.translator import translator
 from rnnapps.training.sentence_loss import loss, mean_nats, training_loss
@@ -48,16 +48,15 @@ def log_softmax(logits):
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def case(*values):
-    """On its own path; of those that XLA compiles one is quick."""
-    quick = not values[-1] or values == (0.3, 37, False, True)
-    return values if quick else pytest.param(*values, marks=pytest.mark.full)
+def is_quick(*values):
+    """Each on its own path; of those that XLA compiles one."""
+    return not values[-1] or values == (0.3, 37, False, True)
 
 
-CASES = [case(*values) for values in itertools.product([0.0, 0.3], [3, 37], [False, True], [False, True])]
-
-
-@pytest.mark.parametrize(("smoothing", "rows", "tied", "by_xla"), CASES)
+@pytest.mark.parametrize(
+    ("smoothing", "rows", "tied", "by_xla"),
+    combinations(is_quick, [0.0, 0.3], [3, 37], [False, True], [False, True]),
+)
 def test_is_the_mean_over_what_is_there(smoothing, rows, tied, by_xla):
     network, (inputs, targets, weights) = Network(tied), given(rows)
     log_p = log_softmax(network.table[inputs["target"].numpy()])

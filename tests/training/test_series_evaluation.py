@@ -1,9 +1,8 @@
 """Comparisons on a panel: baselines against their formulas window by window, and where a network begins."""
 
-import itertools
-
 import numpy as np
 import pytest
+from combinations import combinations
 
 from rnnapps.data.gather import prepare
 from rnnapps.data.series import windows
@@ -64,12 +63,11 @@ def test_baselines_are_their_formulas_on_every_window(panel):
 
 
 QUICK = {("segment", "mae"), ("direct", "quantiles"), ("attention", "normal"), ("segment", "mixture")}
-ALL = itertools.product(["segment", "direct", "attention"], ["mae", "quantiles", "normal", "mixture"])
-PAIRS = [pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.full) for pair in ALL]
+KINDS, HEADS = ["segment", "direct", "attention"], ["mae", "quantiles", "normal", "mixture"]
 
 
 @pytest.mark.usefixtures("one_step_a_turn")
-@pytest.mark.parametrize(("kind", "name"), PAIRS)
+@pytest.mark.parametrize(("kind", "name"), combinations(lambda *pair: pair in QUICK, KINDS, HEADS))
 def test_a_network_begins_with_the_linear_model(panel, kind, name):
     one = head(name)
     shape = Shape(HISTORY, 4, 2, num_series=2)

@@ -155,7 +155,7 @@ class Recorder(keras.callbacks.Callback):
         self.logs.append({name: float(value) for name, value in logs.items()})
 
 
-def fitted(updates=6, **options):
+def fitted(updates, **options):
     """Several updates through Keras' own `fit`."""
     model = trainer(optimizer=keras.optimizers.Adam(0.05), **options)
     model.run_eagerly = False
@@ -171,10 +171,10 @@ def fitted(updates=6, **options):
     "options", [{"cell": "gru"}, pytest.param({"cell": "lstm", "layers": 2}, marks=pytest.mark.full)], ids=str
 )
 def test_fit_is_the_eager_step_compiled(options):
-    model, logs = fitted(**options)
+    model, logs = fitted(4, **options)
     eager = trainer(optimizer=keras.optimizers.Adam(0.05), **options)
     losses = []
-    for seed in range(6):
+    for seed in range(4):
         data = batch(seed, reset=range(ROWS) if seed == 0 else (seed % ROWS,), padded=(2,))
         losses.append(float(eager.train_step(data)["loss"]))
     # A window at a time: Keras' own averages over an epoch would hide how the loss falls.

@@ -6,20 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from number_words import WORDS, pairs
+from number_words import SENTENCES, WORDS, pairs
 
 from rnnapps import cli
 from rnnapps.errors import UsageError
 from rnnapps.translation import PRESETS, Config, Evaluate, Predict, evaluate, predict, train
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = pytest.mark.usefixtures("eagerly", "loaded_once")
 TINY = PRESETS["tiny"]
-ELSEWHERE = """
-import json, sys, tensorflow as tf
-served = tf.saved_model.load(sys.argv[1]).signatures
-found = served["serving_default"](sentence=tf.constant(json.loads(sys.argv[2])))
-print(json.dumps([text.decode() for text in found["translation"].numpy()]))
-"""
 
 
 def test_it_learns_what_it_has_not_seen(numbers, capsys, tmp_path):
@@ -82,15 +76,14 @@ def test_drawn_translations_are_of_their_seed(numbers):
     assert predict(options) == predict(options) != predict(dataclasses.replace(options, seed=100))
 
 
-SENTENCES = {"one two three": "drei zwei eins", "": "", "six five": "fünf sechs", "four": "vier"}
-
-
-def test_an_export_answers_as_the_run_does(exported, elsewhere):
+def test_what_an_export_says_of_itself(exported):
     manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["figures"]["test_bleu"] > 50 and manifest["target_vocabulary"] is None
     assert "pairs" not in manifest["config"] and "run" not in manifest["config"]
-    found = json.loads(elsewhere.run(ELSEWHERE, exported, json.dumps(list(SENTENCES))))
-    assert found == list(SENTENCES.values())
+
+
+def test_an_export_answers_as_the_run_does(answered_elsewhere):
+    assert answered_elsewhere == list(SENTENCES.values())
 
 
 @pytest.mark.parametrize("kind", ["run", "model"])
