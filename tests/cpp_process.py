@@ -6,7 +6,6 @@ library, which takes five times as long as to ask a small model.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -74,9 +73,9 @@ def run(script: str, *arguments: object, timeout: float = 240) -> subprocess.Com
         return subprocess.CompletedProcess([], status, *(file.read_bytes() for file in files))
 
 
-@contextlib.contextmanager
-def in_one_process() -> Iterator[None]:
-    """As long as it lasts, `capi.run_in_c_api` asks that process; at its end, the process ends."""
+@pytest.fixture(scope="session", autouse=True)
+def one_cpp_process() -> Iterator[None]:
+    """`capi.run_in_c_api` asks that process; at the end of the session, the process ends. For conftest files."""
     global _process
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(capi, "subprocess", SimpleNamespace(run=_run_main))

@@ -51,14 +51,14 @@ def slopes(path, count=120, label=True, seed=0):
 def config_of_sales(folder, **changes):
     """Of a run on two shops in `folder/run`, which begins with random weights."""
     options = {"csv": (sales(folder / "sales.csv"),), "target": ("sales",), "series": "shop", "run": folder / "run"}
-    options |= {"linear": False, "epochs": 20.0, "learning_rate": 0.01, **changes}
+    options |= {"linear": False, "epochs": 6.0, "learning_rate": 0.03, "units": 16, **changes}
     return dataclasses.replace(TINY, **options)
 
 
 def config_of_slopes(folder, **changes):
     """Of a run on series that rise or fall in `folder/run`."""
-    options = {"csv": (slopes(folder / "slopes.csv"),), "series": "name", "past": ("x", "colour"), "epochs": 40.0}
-    options |= {"categorical": ("colour",), "run": folder / "run", "learning_rate": 0.01, "validation_fraction": 0.2}
+    options = {"csv": (slopes(folder / "slopes.csv"),), "series": "name", "past": ("x", "colour"), "epochs": 15.0}
+    options |= {"categorical": ("colour",), "run": folder / "run", "learning_rate": 0.03, "validation_fraction": 0.2}
     return dataclasses.replace(CLASSES, **{**options, **changes})
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from cpp_process import in_one_process
+from cpp_process import one_cpp_process  # noqa: F401  # a fixture
 from tensorflow.core.protobuf import saved_model_pb2
 
 from rnnapps.captioning.config import Evaluate as CaptionScores
@@ -38,12 +38,6 @@ linux_only = pytest.mark.skipif(
 )
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHAKESPEARE, ETTH1 = SHARED / "text" / "tinyshakespeare.txt", SHARED / "timeseries" / "ett" / "ETTh1.csv"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_cpp_process():
-    with in_one_process():
-        yield
 
 
 @pytest.mark.full
@@ -128,7 +122,7 @@ def test_shakespeare_is_shipped_and_small(name):
     assert '"/' not in text.replace('"/"', ""), "a path of some machine"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def play():
     """A request to the model of Shakespeare, and what it writes."""
     (text,) = predict(Predict(prompt="ROMEO:", length=400, seed=1, temperature=0.5))

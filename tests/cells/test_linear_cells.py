@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -100,15 +101,17 @@ def traced(cell, jit_compile=None, **kwargs):
     return checked
 
 
-WAYS = [(name, True, False, False) for name in CELLS]
-WAYS += [(name, True, True, True) for name in KINDS]
-MORE = [(name, False, False, False) for name in CELLS]
-MORE += [(name, True, *options) for name in KINDS for options in ((True, False), (False, True))]
+QUICK = ("MinGRU positive", "MinLSTM positive", "SRU", "QRNN 2", "RGLRU projected")
+WAYS = [*((name, True, False, False) for name in QUICK), ("SRU projected", True, True, True)]
+ALL_WAYS = [
+    *itertools.product(CELLS, (True, False), (False,), (False,)),
+    *((name, True, *options) for name in KINDS for options in ((True, True), (True, False), (False, True))),
+]
 
 
 @eager_and_traced
 @pytest.mark.parametrize(
-    ("name", "masked", "backwards", "zero_output"), [*WAYS, *(pytest.param(*way, marks=FULL) for way in MORE)]
+    ("name", "masked", "backwards", "zero_output"), [*WAYS, *(pytest.param(*way, marks=FULL) for way in ALL_WAYS if way not in WAYS)]
 )
 def test_parallel_is_the_loop(name, masked, backwards, zero_output):
     """Over several blocks of steps, with initial states."""
@@ -120,7 +123,8 @@ def test_parallel_is_the_loop(name, masked, backwards, zero_output):
     assert_same(parallel(*given), loop(*given))
 
 
-@pytest.mark.parametrize("name", ["SRU projected", *(pytest.param(n, marks=FULL) for n in KINDS[::2])])
+@pytest.mark.full
+@pytest.mark.parametrize("name", KINDS)
 def test_compiled_by_xla_over_several_blocks(name):
     cell = filled(name)
     given = inputs(name), start(cell), masks()

@@ -3,57 +3,27 @@
 import dataclasses
 import io
 import json
-import subprocess
-import sys
 
 import checkpoints
 import numpy as np
 import pandas as pd
 import pytest
-from elsewhere import HIDE
+import series_tables
 
 from rnnapps import cli
 from rnnapps.data.gather import prepare
 from rnnapps.data.table import Table
 from rnnapps.errors import UsageError
-from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+from rnnapps.forecasting import Config, Evaluate, Predict, evaluate, predict, train
 from rnnapps.forecasting.build import columns, resolved
 
-TINY = dataclasses.replace(PRESETS["tiny"], label="kind", history=8, segment=2)
-ELSEWHERE = (
-    HIDE
-    + """
-import json, numpy as np, tensorflow as tf
+pytestmark = pytest.mark.usefixtures("eagerly", "loaded_once")
+ELSEWHERE = """
+import json, sys, numpy as np, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1]).signatures
 found = served["serving_default"](past=tf.constant(np.array(json.loads(sys.argv[2]), "float32")))
 print(json.dumps([[name.decode() for name in found["class"].numpy()], found["probabilities"].numpy().tolist()]))
 """
-)
-
-
-def table(path, count=120, label=True, seed=0):
-    """Series of 8 rows that rise or fall, whatever their height, with a colour that says nothing."""
-    rng, lines = np.random.default_rng(seed), ["t,name,x,colour" + (",kind" if label else "")]
-    for s in range(count):
-        rises, height = s % 3 == 0, rng.normal(0, 2)
-        for i in range(8):
-            x = height + (1 if rises else -1) * i + rng.normal(0, 0.3)
-            kind = f",{'up' if rises else 'down'}" if i == 7 else ","
-            lines.append(f"2020-01-0{i + 1},n{s},{x:.3f},{'rgb'[rng.integers(3)]}" + (kind if label else ""))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def slopes(tmp_path_factory):
-    """A run on series that rise or fall."""
-    folder = tmp_path_factory.mktemp("slopes")
-    config = dataclasses.replace(
-        TINY, csv=(table(folder / "slopes.csv"),), series="name", past=("x", "colour"), categorical=("colour",),
-        run=folder / "run", epochs=40.0, learning_rate=0.01, validation_fraction=0.2,
-    )  # fmt: skip
-    train(config)
-    return config
 
 
 def test_it_learns_and_says_so(slopes, capsys):
@@ -85,50 +55,39 @@ def test_every_series_gets_a_class(slopes, tmp_path, capsys):
     assert ((found["p_up"] > 0.5) == (found["class"] == "up")).all()
     # A new file, which need not say the class.
     for label in (True, False):
-        new = table(tmp_path / "new.csv", 9, label, seed=1)
+        new = series_tables.slopes(tmp_path / "new.csv", 9, label, seed=1)
         found = predict(Predict(run=slopes.run, csv=(new,), json=True))
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [line["class"] for line in lines] == found["class"].tolist() == wanted[:9].tolist()
         assert set(lines[0]) == {"series", "time", "class", "p_up", "p_down"}
 
 
-def test_an_export_answers_as_the_run_does_without_the_package(slopes, tmp_path, capsys):
-    path = export(Export(run=slopes.run, output=tmp_path, name="slopes"))
-    manifest = json.loads((path / "manifest.json").read_text())
+def test_an_export_answers_as_the_run_does_without_the_package(slopes, exported_slopes, elsewhere, tmp_path, capsys):
+    manifest = json.loads((exported_slopes / "manifest.json").read_text())
     assert manifest["classes"] == ["up", "down"] and manifest["layout"]["past"] == ["x", "colour"]
     assert manifest["figures"]["test_macro_f1"] > 0.9
     assert manifest["endpoints"]["serving_default"]["inputs"]["past"]["shape"] == [None, 8, 2]
-    new = table(tmp_path / "new.csv", 5, seed=2)
+    new = series_tables.slopes(tmp_path / "new.csv", 5, seed=2)
     wanted = predict(Predict(run=slopes.run, csv=(new,)))
-    served = predict(Predict(model=path, csv=(new,)))
+    served = predict(Predict(model=exported_slopes, csv=(new,)))
     pd.testing.assert_frame_equal(served, wanted, rtol=1e-4)
     codes = {name: code for code, name in enumerate(manifest["layout"]["categories"]["colour"], 1)}
     rows = pd.read_csv(new)
     past = np.stack([rows["x"], rows["colour"].map(codes)], -1).reshape(5, 8, 2)
-    command = [sys.executable, "-c", ELSEWHERE, str(path), json.dumps(past.tolist())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    names, probabilities = json.loads(done.stdout)
+    names, probabilities = json.loads(elsewhere.run(ELSEWHERE, exported_slopes, json.dumps(past.tolist())))
     assert names == wanted["class"].tolist()
     np.testing.assert_allclose(probabilities, wanted[["p_up", "p_down"]], rtol=1e-4)
     capsys.readouterr()
     with pytest.raises(UsageError, match="no --csv: wanted a file with the columns x, colour, from whose end"):
-        predict(Predict(model=path))
+        predict(Predict(model=exported_slopes))
 
 
-@pytest.mark.full
-def test_resume_is_bit_exact(slopes, tmp_path):
-    whole = dataclasses.replace(slopes, run=tmp_path / "whole", epochs=2.0, schedule="constant", test_fraction=0.0)
-    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=1.0)
-    train(whole)
-    train(half)
-    train(dataclasses.replace(half, epochs=2.0, resume=True))
-    checkpoints.assert_same(whole.run, half.run)
+def test_resume_goes_on_bit_by_bit(slopes, whole_and_resumed_classes):
+    checkpoints.assert_same(*whole_and_resumed_classes)
     with pytest.raises(UsageError, match="--label colour: the run to resume has kind"):
-        train(dataclasses.replace(half, label="colour", resume=True))
+        train(dataclasses.replace(slopes, label="colour", resume=True))
 
 
-@pytest.mark.full
 def test_rows_of_one_series_with_classes_of_their_own(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=600)
@@ -137,8 +96,8 @@ def test_rows_of_one_series_with_classes_of_their_own(tmp_path, capsys):
     path = tmp_path / "x.csv"
     path.write_text("\n".join(lines) + "\n")
     config = dataclasses.replace(
-        TINY, csv=(path,), run=tmp_path / "run", epochs=20.0, stride=2, history=3, kind="direct", cell="lstm", layers=2,
-        learning_rate=0.01,
+        series_tables.CLASSES, csv=(path,), run=tmp_path / "run", epochs=5.0, stride=2, history=3, kind="direct",
+        cell="lstm", layers=2, learning_rate=0.05, warmup_steps=0, batch_size=64,
     )  # fmt: skip
     train(config)
     assert "no training part has kind 'new'" in capsys.readouterr().err

@@ -2,67 +2,40 @@
 
 import dataclasses
 import datetime
+import io
 import json
+import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import checkpoints
-import keras
 import numpy as np
 import pandas as pd
 import pytest
-from elsewhere import HIDE
+import series_tables
+from series_tables import few, wave
 
 from rnnapps import cli
 from rnnapps.errors import UsageError
-from rnnapps.forecasting import PRESETS, Config, Evaluate, Export, Predict, evaluate, export, predict, train
+from rnnapps.forecasting import PRESETS, Config, Evaluate, Predict, evaluate, predict, train
 from rnnapps.forecasting.build import resolved
 from rnnapps.training.console import Console
 from rnnapps.training.log import Log
 from rnnapps.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 TINY = PRESETS["tiny"]
-ELSEWHERE = (
-    HIDE
-    + """
-import json, numpy as np, tensorflow as tf
+ELSEWHERE = """
+import json, sys, numpy as np, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1]).signatures
 x = np.array(json.loads(sys.argv[2]), "float32")
 found = served["serving_default"](history=tf.constant(x), times=tf.constant(json.loads(sys.argv[3]), tf.int64),
                                   series=tf.constant([sys.argv[4]]))
 print(json.dumps(found["quantiles"].numpy().tolist()))
 """
-)
 
 
-def table(path, shops=("a", "b"), days=160, gaps=True):
-    """Sales that rise and fall with the week, and a price that is known ahead."""
-    rng, lines = np.random.default_rng(0), ["day,shop,sales,price,kind"]
-    for s, shop in enumerate(shops):
-        for i in range(days):
-            day = datetime.date(2021, 1, 1) + datetime.timedelta(days=i)
-            sales = 50 * (s + 1) + 10 * np.sin(2 * np.pi * i / 7) + rng.normal()
-            written = "" if gaps and i % 29 == 0 else f"{sales:.2f}"
-            lines.append(f"{day},{shop},{written},{1 + i % 3},{'xy'[i % 2]}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def sales(tmp_path_factory):
-    """A run on two shops."""
-    folder = tmp_path_factory.mktemp("sales")
-    config = dataclasses.replace(
-        TINY, csv=(table(folder / "sales.csv"),), target=("sales",), series="shop", run=folder / "run", epochs=20.0,
-        learning_rate=0.01,
-    )  # fmt: skip
-    train(config)
-    return config
-
-
-def test_it_learns_and_says_so(sales, capsys):
+def test_it_learns_and_says_so(sales, capsys, eagerly):
     found = evaluate(Evaluate(run=sales.run, by_step=True, by_target=True))
     printed = capsys.readouterr().out
     assert list(found)[0] == "rnnapps"
@@ -72,19 +45,21 @@ def test_it_learns_and_says_so(sales, capsys):
     assert 0.5 < found["rnnapps"]["coverage_90"] <= 1
     again = evaluate(Evaluate(run=sales.run, json=True))
     assert json.loads(capsys.readouterr().out) == found == again
+    figures = json.loads((sales.run / "figures.json").read_text())
+    assert figures["test_mae"] == pytest.approx(found["rnnapps"]["mae"], rel=1e-4)
 
 
-def test_the_linear_baseline_is_measured_on_every_window(sales):
+def test_the_linear_baseline_is_measured_on_every_window(sales, eagerly):
     found = evaluate(Evaluate(run=sales.run))
     every_third = evaluate(Evaluate(run=sales.run, every=3))
     counts = found["rnnapps"]["values"], every_third["rnnapps"]["values"]
     assert counts[0] > 2.5 * counts[1] and len({row["values"] for row in found.values()}) == 1
 
 
-def test_forecasts_follow_the_last_value_of_each_series(sales, tmp_path, capsys):
+def test_forecasts_follow_the_last_value_of_each_series(sales, tmp_path, capsys, eagerly):
     found = predict(Predict(run=sales.run, plot=tmp_path / "picture.png"))
     printed = capsys.readouterr()
-    assert pd.read_csv(pd.io.common.StringIO(printed.out)).shape == found.shape == (12, 13)
+    assert pd.read_csv(io.StringIO(printed.out)).shape == found.shape == (12, 13)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert found.groupby("series")["time"].first().tolist() == ["2021-06-10 00:00:00"] * 2
     quantiles = found.filter(like="q").to_numpy()
@@ -96,41 +71,50 @@ def test_forecasts_follow_the_last_value_of_each_series(sales, tmp_path, capsys)
     assert [line["series"] for line in lines] == ["a", "b"] and len(lines[0]["forecast"]) == 6
 
 
-def test_forecasts_of_a_new_file(sales, tmp_path):
-    new = table(tmp_path / "new.csv", shops=("b", "c"), days=40)
+def test_forecasts_of_a_new_file(sales, tmp_path, eagerly):
+    new = series_tables.sales(tmp_path / "new.csv", shops=("b", "c"), days=40)
     found = predict(Predict(run=sales.run, csv=(new,), output=tmp_path / "out.csv"))
     assert found["series"].unique().tolist() == ["b", "c"]
     assert found["time"].iloc[0] == "2021-02-10 00:00:00"
     assert pd.read_csv(tmp_path / "out.csv").shape == found.shape
-    short = table(tmp_path / "short.csv", shops=("a",), days=5)
+    short = series_tables.sales(tmp_path / "short.csv", shops=("a",), days=5)
     assert len(predict(Predict(run=sales.run, csv=(short,), output=tmp_path / "out.csv"))) == 6
+
+
+def test_resume_goes_on_bit_by_bit(whole_and_resumed):
+    checkpoints.assert_same(*whole_and_resumed)
+    # Both were calibrated.
+    offsets = [Run(folder).load_array("calibration") for folder in whole_and_resumed]
+    assert offsets[0].shape == offsets[1].shape == (6, 1, 9)
+
+
+def test_a_run_is_resumed_with_what_it_began_with(sales):
+    with pytest.raises(UsageError, match="--horizon 3: the run to resume has 6"):
+        train(dataclasses.replace(sales, horizon=3, resume=True))
+
+
+def test_a_model_that_is_saved_anew_has_lost_the_calibration_of_the_one_before(sales, tmp_path):
+    run = Run(shutil.copytree(sales.run, tmp_path / "run"))
+    assert run.load_array("calibration") is not None
+    run.save_model(run.load_model())
+    assert run.load_array("calibration") is None
 
 
 @pytest.mark.full
 def test_resume_is_bit_exact(sales, tmp_path):
-    whole = dataclasses.replace(sales, run=tmp_path / "whole", epochs=2.0, schedule="constant")
-    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=1.0)
-    expected = train(whole)
+    whole = dataclasses.replace(sales, run=tmp_path / "whole", epochs=12.0, schedule="constant")
+    half = dataclasses.replace(whole, run=tmp_path / "half", epochs=6.0)
+    train(whole)
     train(half)
-    found = train(dataclasses.replace(half, epochs=2.0, resume=True))
-    assert [line["step"] for line in Log(whole.run).read() if "loss" in line] == [
-        line["step"] for line in Log(half.run).read() if "loss" in line
-    ]
+    train(dataclasses.replace(half, epochs=12.0, resume=True))
+    steps = [[line["step"] for line in Log(one.run).read() if "loss" in line] for one in (whole, half)]
+    assert steps[0] == steps[1] and len(steps[0]) > 1
     # The best model may be of another moment, as validation goes by the clock: the last checkpoint is compared.
     checkpoints.assert_same(whole.run, half.run)
-    assert isinstance(found, keras.Model) and isinstance(expected, keras.Model)
-    # Both were calibrated, and a model that is saved anew has lost the calibration of the one before.
-    offsets = [Run(one.run).load_array("calibration") for one in (whole, half)]
-    assert offsets[0].shape == offsets[1].shape == (6, 1, 9)
-    Run(half.run).save_model(found)
-    assert Run(half.run).load_array("calibration") is None
-    with pytest.raises(UsageError, match="--horizon 3: the run to resume has 6"):
-        train(dataclasses.replace(half, horizon=3, resume=True))
 
 
-def test_an_export_answers_as_the_run_does(sales, tmp_path):
-    path = export(Export(run=sales.run, output=tmp_path, name="sales"))
-    manifest = json.loads((path / "manifest.json").read_text())
+def test_an_export_answers_as_the_run_does(sales, exported_sales, elsewhere, tmp_path, eagerly):
+    manifest = json.loads((exported_sales / "manifest.json").read_text())
     assert manifest["layout"]["targets"] == ["sales"] and manifest["figures"]["test_mae"] > 0
     assert "csv" not in manifest["config"] and "run" not in manifest["config"]
     wanted = predict(Predict(run=sales.run, output=tmp_path / "out.csv"))
@@ -140,36 +124,31 @@ def test_an_export_answers_as_the_run_does(sales, tmp_path):
     first = np.datetime64("2021-06-10", "s").astype(int) - 12 * 86_400
     times = (first + 86_400 * np.arange(18)).reshape(1, 18)
     text = json.dumps(np.where(np.isnan(history), None, history).tolist()).replace("null", "NaN")
-    command = [sys.executable, "-c", ELSEWHERE, str(path), text, json.dumps(times.tolist()), "b"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    np.testing.assert_allclose(np.array(json.loads(done.stdout))[0, :, 0], wanted, rtol=1e-4)
+    found = json.loads(elsewhere.run(ELSEWHERE, exported_sales, text, json.dumps(times.tolist()), "b"))
+    np.testing.assert_allclose(np.array(found)[0, :, 0], wanted, rtol=1e-4)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("kind", ["direct", "attention"])
-def test_every_kind_of_column(kind, tmp_path):
-    path = table(tmp_path / "x.csv", gaps=False)
-    with path.open("a") as file:  # the price of the days to come
+def with_prices(path):
+    """Sales, and the price of the days to come."""
+    series_tables.sales(path, gaps=False)
+    with path.open("a") as file:
         for shop in "ab":
             for i in range(6):
                 file.write(f"{datetime.date(2021, 6, 10) + datetime.timedelta(days=i)},{shop},,{1 + i % 3},x\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["direct", pytest.param("attention", marks=pytest.mark.full)])
+def test_every_kind_of_column(kind, tmp_path, eagerly):
     config = dataclasses.replace(
-        TINY, kind=kind, csv=(path,), target=("sales",), series="shop", future=("price", "kind"), categorical=("kind",),
-        run=tmp_path / "run",
+        TINY, kind=kind, csv=(with_prices(tmp_path / "x.csv"),), target=("sales",), series="shop",
+        future=("price", "kind"), categorical=("kind",), run=tmp_path / "run", epochs=0.01, test_fraction=0.0,
     )  # fmt: skip
     train(config)
     assert len(predict(Predict(run=config.run, output=tmp_path / "out.csv"))) == 12
-    shorter = table(tmp_path / "y.csv", gaps=False)
+    shorter = series_tables.sales(tmp_path / "y.csv", gaps=False)
     with pytest.raises(UsageError, match="series 'a' holds price, kind for 0 steps after its last value: wanted 6"):
         predict(Predict(run=config.run, csv=(shorter,)))
-
-
-def wave(path, days=200, size=1.0, base=0.0):
-    rng = np.random.default_rng(0)
-    values = base + size * (np.sin(2 * np.pi * np.arange(days) / 12) + 0.05 * rng.normal(size=days))
-    path.write_text("y\n" + "\n".join(f"{value:.6f}" for value in values) + "\n")
-    return path
 
 
 @pytest.mark.full
@@ -185,58 +164,63 @@ def test_a_sine_is_learnt(kind, tmp_path):
     assert found["rnnapps"]["MAE"] < 0.15 < 0.4 < found["last value"]["MAE"]
 
 
-@pytest.mark.full
-def test_units_of_the_series_go_in_and_come_out(tmp_path):
+def test_the_linear_start_knows_a_sine(tmp_path, eagerly):
+    config = few(tmp_path, test_fraction=0.2)
+    train(config)
+    found = evaluate(Evaluate(run=config.run))
+    assert found["rnnapps"]["MAE"] < 0.15 < 0.4 < found["last value"]["MAE"]
+
+
+@pytest.mark.parametrize("epochs", [0.2, pytest.param(4.0, marks=pytest.mark.full)])
+def test_units_of_the_series_go_in_and_come_out(epochs, paths, tmp_path, eagerly):
     """The same series in other units: the same forecasts in those units."""
     found = []
     for name, size, base in (("a", 1.0, 0.0), ("b", 1000.0, -5e4)):
-        path = wave(tmp_path / f"{name}.csv", size=size, base=base)
-        config = dataclasses.replace(TINY, csv=(path,), target=("y",), run=tmp_path / name, epochs=4.0)
+        path = wave(tmp_path / f"{name}.csv", size=size, base=base, days=120)
+        config = few(tmp_path, csv=(path,), run=tmp_path / name, epochs=epochs)
         train(config)
         table = predict(Predict(run=config.run, output=tmp_path / "out.csv")).filter(regex="mean|q")
         found.append((table.to_numpy() - base) / size)
-        assert evaluate(Evaluate(run=config.run))["rnnapps"]["mae"] < 1
     np.testing.assert_allclose(found[1], found[0], atol=0.01)
 
 
-@pytest.mark.full
-def test_paths_and_bands_from_a_run_and_from_its_export(tmp_path, capsys):
-    """An autoregressive network draws paths; a network of one number has bands all the same."""
-    path = wave(tmp_path / "x.csv")
-    config = dataclasses.replace(
-        TINY, csv=(path,), target=("y",), kind="autoregressive", head="student_t", run=tmp_path / "run", average=0.9,
-    )  # fmt: skip
-    train(config)
-    drawn = [predict(Predict(run=config.run, samples=120, seed=seed)) for seed in (3, 3, 4)]
+def test_an_autoregressive_network_draws_paths(paths, eagerly):
+    drawn = [predict(Predict(run=paths.run, samples=120, seed=seed)) for seed in (3, 3, 4)]
     assert drawn[0].filter(like="path").shape == (6, 120)
     pd.testing.assert_frame_equal(drawn[0], drawn[1])
     assert not drawn[0].equals(drawn[2])
-    exported = export(Export(run=config.run, output=tmp_path, name="waves"))
-    pd.testing.assert_frame_equal(
-        predict(Predict(model=exported, csv=(path,), samples=120, seed=3)), drawn[0], rtol=1e-3
-    )
-    capsys.readouterr()
+
+
+def test_an_export_draws_the_same_paths(paths, exported_paths, eagerly):
+    drawn = predict(Predict(run=paths.run, samples=120, seed=3))
+    served = predict(Predict(model=exported_paths, csv=paths.csv, samples=120, seed=3))
+    pd.testing.assert_frame_equal(served, drawn, rtol=1e-3)
     with pytest.raises(UsageError, match="no --csv: wanted a file with the columns y"):
-        predict(Predict(model=exported))
-    point = dataclasses.replace(config, kind="direct", head="mse", run=tmp_path / "point")
-    train(point)
-    found = evaluate(Evaluate(run=point.run))
-    printed = capsys.readouterr().out
-    assert 0.5 < found["rnnapps"]["coverage_90"] <= 1 and "width_90" in printed
+        predict(Predict(model=exported_paths))
+
+
+def test_a_network_of_one_number_has_bands_all_the_same(tmp_path, capsys, eagerly):
+    config = few(tmp_path, kind="direct", head="mse", test_fraction=0.2)
+    train(config)
+    found = evaluate(Evaluate(run=config.run))
+    assert 0.5 < found["rnnapps"]["coverage_90"] <= 1 and "width_90" in capsys.readouterr().out
     assert "rnnapps, before calibration" not in found
-    bare = dataclasses.replace(point, calibrate=False, run=tmp_path / "bare")
-    train(bare)
-    assert "coverage_90" not in evaluate(Evaluate(run=bare.run))["rnnapps"]
+
+
+def test_without_calibration_there_are_no_bands(tmp_path, eagerly):
+    config = few(tmp_path, kind="direct", head="mse", test_fraction=0.2, calibrate=False)
+    train(config)
+    assert "coverage_90" not in evaluate(Evaluate(run=config.run))["rnnapps"]
     with pytest.raises(UsageError, match="--samples 2: wanted a model of --kind autoregressive"):
-        predict(Predict(run=bare.run, samples=2))
+        predict(Predict(run=config.run, samples=2))
 
 
-def test_what_is_amiss_in_a_table_is_told_by_name(tmp_path, capfd):
-    path = table(tmp_path / "x.csv", gaps=False)
+def test_what_is_amiss_in_a_table_is_told_by_name(tmp_path, capfd, eagerly):
+    path = series_tables.sales(tmp_path / "x.csv", gaps=False)
     with path.open("a") as file:
         file.writelines(f"2021-01-0{i},tiny,5,1,x\n" for i in range(1, 8))
     config = dataclasses.replace(
-        TINY, csv=(path,), target=("sales",), series="shop", run=tmp_path / "run", epochs=0.1
+        TINY, csv=(path,), target=("sales",), series="shop", run=tmp_path / "run", epochs=0.01
     )  # fmt: skip
     train(config)
     told = capfd.readouterr().err
@@ -249,10 +233,10 @@ def test_what_is_amiss_in_a_table_is_told_by_name(tmp_path, capfd):
     assert evaluate(Evaluate(run=config.run))  # the run that was there is still there
 
 
-def test_a_constant_series_is_forecast_as_it_is(tmp_path):
+def test_a_constant_series_is_forecast_as_it_is(tmp_path, eagerly):
     path = tmp_path / "x.csv"
     path.write_text("y\n" + "7\n" * 120)
-    config = dataclasses.replace(TINY, csv=(path,), target=("y",), run=tmp_path / "run", epochs=3.0, head="mae")
+    config = dataclasses.replace(TINY, csv=(path,), target=("y",), run=tmp_path / "run", epochs=0.2, head="mae")
     train(config)
     found = predict(Predict(run=config.run, output=tmp_path / "out.csv"))
     np.testing.assert_allclose(found["mean"], 7, atol=0.5)
@@ -298,9 +282,8 @@ def test_defaults_of_a_data_set_are_its_own():
     assert Config().validation_fraction is None and Config(dataset="etth1").test_fraction is None
 
 
-def test_ctrl_c_keeps_a_model_that_is_calibrated(tmp_path, monkeypatch):
-    path = wave(tmp_path / "x.csv")
-    config = dataclasses.replace(TINY, csv=(path,), target=("y",), run=tmp_path / "run", epochs=50.0)
+def test_ctrl_c_keeps_a_model_that_is_calibrated(tmp_path, monkeypatch, eagerly):
+    config = few(tmp_path, epochs=50.0, test_fraction=0.2)
 
     def press(loop, *_):
         signal.raise_signal(signal.SIGINT)
@@ -308,7 +291,6 @@ def test_ctrl_c_keeps_a_model_that_is_calibrated(tmp_path, monkeypatch):
     monkeypatch.setattr(Console, "update", press)
     with pytest.raises(KeyboardInterrupt):
         train(config)
-    monkeypatch.undo()
     assert evaluate(Evaluate(run=config.run))["rnnapps"]["coverage_90"] > 0
     assert Run(config.run).load_array("calibration") is not None
     assert Run(config.run).load_figures()["updates"] == 1

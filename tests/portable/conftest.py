@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import small_exports
-from cpp_process import in_one_process
+from cpp_process import one_cpp_process  # noqa: F401  # a fixture
 
 from rnnapps.portable.text import TextCore
 
@@ -31,9 +31,3 @@ def text(text_export):
 def series_export(kept):
     """A forecaster by segments that scales each window by its last value, `.../segments/1`."""
     return small_exports.folder(kept, "segments")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_cpp_process():
-    with in_one_process():
-        yield

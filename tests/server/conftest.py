@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import small_exports
-from cpp_process import in_one_process
+from cpp_process import one_cpp_process  # noqa: F401  # a fixture
 from server_process import Server, Sums
 
 collect_ignore_glob = ["*"] if sys.platform != "linux" else []
@@ -37,9 +37,3 @@ def sums(models):
 def server(models):
     with Server(models) as server:
         yield server
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_cpp_process():
-    with in_one_process():
-        yield

@@ -9,7 +9,7 @@ import keras
 import pytest
 import small_exports
 import tensorflow as tf
-from cpp_process import in_one_process
+from cpp_process import one_cpp_process  # noqa: F401  # a fixture
 from small_runs import eagerly, elsewhere  # noqa: F401  # fixtures
 
 from rnnapps.data.vocabulary import Vocabulary
@@ -54,12 +54,6 @@ def endpoints(model: keras.Model, vocabulary: Vocabulary) -> TextEndpoints:
     found = TextEndpoints(model, TextCodec(vocabulary))
     found.functions["serving_default"].get_concrete_function()  # here, and not on account of the first test
     return found
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_cpp_process():
-    with in_one_process():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def test_the_model_captions_alike_from_both_sides(both_sides, case, eagerly):
     options, prefix = case
     one, other = both_sides
     found, again = (side.caption(PICTURES, options, prefix, batch_size=3, align=True) for side in both_sides)
-    assert one.texts(found) == other.texts(again) and len(set(one.texts(found))) > 2
+    assert one.texts(found) == other.texts(again) and len(set(one.texts(found))) > 1
     np.testing.assert_allclose(found[2]["attention"], again[2]["attention"], atol=1e-4)
 
 

@@ -219,7 +219,7 @@ export.write_saved_model(served, Path(sys.argv[1]), "killed", {})
 
 @pytest.mark.full
 def test_a_killed_export_leaves_only_a_hidden_folder(tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(ROOT), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", KILLED, str(tmp_path), *map(str, (ROOT, ROOT / "tests", Path(__file__).parent))]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
     (left,) = os.listdir(tmp_path / "killed")
