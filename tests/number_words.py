@@ -35,7 +35,14 @@ def config(folder, **changes):
 def few(folder, **changes):
     """Of a run of one update that learns nothing yet, on thirty pairs in `folder/few.tsv`."""
     options = {"pairs": (pairs(folder / "few.tsv", 30),), "run": folder / "run", "tokens": "word", "epochs": 0.01}
-    options |= {"units": 4, "embedding": 4, "max_length": 6, "validation_fraction": 0.2, "test_fraction": 0.0, **changes}
+    options |= {
+        "units": 4,
+        "embedding": 4,
+        "max_length": 6,
+        "validation_fraction": 0.2,
+        "test_fraction": 0.0,
+        **changes,
+    }
     return dataclasses.replace(PRESETS["tiny"], **options)
 
 

@@ -40,7 +40,7 @@ def test_a_model_answers_in_cpp_as_it_does_here(tmp_path):
 def test_for_a_server_with_xla_there_is_a_form_of_its_own(tmp_path):
     x = keras.Input((3,), name="x")
     model = keras.Model(x, {"y": keras.layers.Dense(2)(x)})
-    plain, compiled = export_model(model, tmp_path, "small", [{"x": np.ones((1, 3), "float32")}], xla=True)
+    plain, compiled = export_model(model, tmp_path, "small", [{"x": np.ones((1, 3), "float32")}] * 2, xla=True)
     assert (plain.parent.name, compiled.parent.name) == ("small", "small_xla")
     asked = [("serving_default", {"x": np.float32([[1, 2, 3], [4, 5, 6]])})]
     for path, xla in ((plain, False), (compiled, True)):

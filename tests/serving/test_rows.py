@@ -46,11 +46,14 @@ def test_an_export_refuses_rows_that_do_not_agree_in_python_and_in_c(tmp_path):
         run_in_c_api(path, [Scaled.asked(3, 1)])
 
 
-def test_text_of_three_prompts_and_vectors_of_one_row(endpoints, requests):
+def test_text_of_three_prompts_and_vectors_of_one_row(endpoints):
     """The model answered one row, the first, and three prompts were gone."""
     from rnnapps.serving.endpoints import with_equal_rows
 
-    _, several = requests[0]
+    several = {
+        "prompt": np.array(["abc é", "", "bad"], object), "num_chars": np.array([6, 7, 0], np.int32),
+        "temperature": np.array([1.0, 0.0, 0.5], np.float32), "seed": np.array([1, -2, 3], np.int32),
+    }  # fmt: skip
     writing = with_equal_rows("serving_default", endpoints.functions["serving_default"])
     short = {name: tf.constant(value if name == "prompt" else value[:1]) for name, value in several.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=MESSAGE):
