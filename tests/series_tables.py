@@ -1,13 +1,17 @@
 """Small tables of series, and runs that learn them in seconds, for the tests of forecasting."""
 
+import contextlib
 import dataclasses
 import datetime
+import functools
 
 import numpy as np
+import pytest
 import small_runs
 
 from rnnapps.forecasting import PRESETS, Config, Export, export, train
 from rnnapps.forecasting.build import DATA
+from rnnapps.training import class_evaluation
 from rnnapps.training.run import Run
 
 TINY = PRESETS["tiny"]
@@ -68,12 +72,21 @@ def few(folder, **changes):
     return dataclasses.replace(TINY, **{**options, "test_fraction": 0.0, **changes})
 
 
+@contextlib.contextmanager
+def short_regression():
+    """The logistic regression that classes are compared with learns for twenty updates, not for a thousand."""
+    short = functools.partial(class_evaluation.logistic_regression, updates=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(class_evaluation, "logistic_regression", short)
+        yield
+
+
 def learnt(kept, name):
     """The config of a run that has learnt `sales` or `slopes`."""
     make_config = {"sales": config_of_sales, "slopes": config_of_slopes}[name]
 
     def make(path):
-        with small_runs.quickly():
+        with small_runs.quickly(), short_regression():
             train(make_config(path))
 
     return Run(kept.folder(f"forecasting-{name}", make) / "run", DATA).load_config(Config)

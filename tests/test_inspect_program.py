@@ -23,7 +23,6 @@ QUICK = {
     ("simple_rnn", "CPU"),
     ("SLSTM", "CPU"),
     ("MLSTM", "GPU"),
-    ("LayerNormLSTM", "GPU"),
     ("MinGRU", "CPU"),
 }
 VOCABULARY, BATCH, TIME = 11, 4, 7

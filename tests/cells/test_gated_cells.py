@@ -235,8 +235,11 @@ def test_slstm_is_the_form_without_stabiliser(forget):
 
 
 @eager_and_traced
-@pytest.mark.parametrize("forget", ["sigmoid", "exp"])
-@pytest.mark.parametrize("execution", ["scan", "loop"])
+@pytest.mark.parametrize(
+    ("forget", "execution"),
+    [("exp", "scan"), ("sigmoid", "loop"),
+     *(pytest.param(*case, marks=pytest.mark.full) for case in (("sigmoid", "scan"), ("exp", "loop")))],
+)  # fmt: skip
 def test_slstm_does_not_overflow(forget, execution):
     """Gates of up to thousands, the input gate shut at the first step too, where nothing is there to be kept."""
     cell = filled(make("SLSTM", forget=forget))

@@ -48,13 +48,13 @@ def run(cell, mask=None, training=False, x=None, **kwargs):
 @pytest.mark.parametrize(
     "options",
     [
-        {"rounds": 0},
         {"rounds": 1},
         {"rounds": 2, "use_bias": False},
-        {"rounds": 6},
-        {"rounds": 1, "rank": 1},
-        {"rounds": 4, "rank": 2, "use_bias": False},
         {"rounds": 5, "rank": 7},
+        pytest.param({"rounds": 0}, marks=pytest.mark.full),
+        pytest.param({"rounds": 6}, marks=pytest.mark.full),
+        pytest.param({"rounds": 1, "rank": 1}, marks=pytest.mark.full),
+        pytest.param({"rounds": 4, "rank": 2, "use_bias": False}, marks=pytest.mark.full),
     ],
     ids=str,
 )
@@ -132,7 +132,7 @@ def test_forget_bias_starts_at_one():
     np.testing.assert_array_equal(cell.bias, np.repeat([0, 1, 0, 0], UNITS))
 
 
-@pytest.mark.parametrize("execution", ["scan", "loop"])
+@pytest.mark.parametrize("execution", ["scan", pytest.param("loop", marks=pytest.mark.full)])
 def test_dropout_is_of_the_inputs_the_same_at_every_step(execution):
     def dropped(seed):
         cell = filled(MogrifierLSTMCell(UNITS, dropout=0.5, seed=seed, dtype="float64"))

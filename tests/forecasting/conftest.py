@@ -10,6 +10,12 @@ from small_runs import eagerly, elsewhere, loaded_once  # noqa: F401  # fixtures
 from rnnapps.forecasting import Export, export, train
 
 
+@pytest.fixture
+def short_regression():
+    with series_tables.short_regression():
+        yield
+
+
 @pytest.fixture(scope="session")
 def sales(kept):
     return series_tables.learnt(kept, "sales")
@@ -33,7 +39,7 @@ def exported_slopes(kept):
 @pytest.fixture(scope="session")
 def whole_and_resumed(sales, tmp_path_factory):
     """Folders of a run of a few updates, and of one that was resumed after the first of them."""
-    changes = {"epochs": 0.2, "dropout": 0.2, "average": 0.9, "linear": True, "test_fraction": 0.0}
+    changes = {"epochs": 0.15, "dropout": 0.2, "average": 0.9, "linear": True, "test_fraction": 0.0}
     with small_runs.untraced():
         config = dataclasses.replace(sales, run=tmp_path_factory.mktemp("resumed") / "whole", **changes)
         return small_runs.resumed(train, config)
@@ -47,6 +53,15 @@ def whole_and_resumed_classes(slopes, tmp_path_factory):
         return small_runs.resumed(
             train, dataclasses.replace(slopes, run=folder / "whole", epochs=0.5, dropout=0.2, test_fraction=0.0)
         )
+
+
+@pytest.fixture(scope="session")
+def waves(tmp_path_factory):
+    """The config of a run on a sine, after an update."""
+    config = series_tables.few(tmp_path_factory.mktemp("waves"), test_fraction=0.2)
+    with small_runs.untraced():
+        train(config)
+    return config
 
 
 @pytest.fixture(scope="session")

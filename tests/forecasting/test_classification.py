@@ -17,7 +17,7 @@ from rnnapps.errors import UsageError
 from rnnapps.forecasting import Config, Evaluate, Predict, evaluate, predict, train
 from rnnapps.forecasting.build import columns, resolved
 
-pytestmark = pytest.mark.usefixtures("eagerly", "loaded_once")
+pytestmark = pytest.mark.usefixtures("eagerly", "loaded_once", "short_regression")
 ELSEWHERE = """
 import json, sys, numpy as np, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1]).signatures
@@ -96,8 +96,8 @@ def test_rows_of_one_series_with_classes_of_their_own(tmp_path, capsys):
     path = tmp_path / "x.csv"
     path.write_text("\n".join(lines) + "\n")
     config = dataclasses.replace(
-        series_tables.CLASSES, csv=(path,), run=tmp_path / "run", epochs=5.0, stride=2, history=3, kind="direct",
-        cell="lstm", layers=2, learning_rate=0.05, warmup_steps=0, batch_size=64,
+        series_tables.CLASSES, csv=(path,), run=tmp_path / "run", epochs=3.0, stride=2, history=3, kind="direct",
+        learning_rate=0.1, warmup_steps=0, batch_size=64,
     )  # fmt: skip
     train(config)
     assert "no training part has kind 'new'" in capsys.readouterr().err

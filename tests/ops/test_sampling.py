@@ -47,8 +47,11 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize(
+    ("name", "jit_compile"),
+    [*((name, False) for name in FILTERS), ("top_p", True),
+     *(pytest.param(name, True, marks=pytest.mark.full) for name in ("top_k", "min_p"))],
+)  # fmt: skip
 def test_filter_equals_brute_force(name, jit_compile):
     function, brute_force, parameters = FILTERS[name]
     for shift in range(BATCH):  # every parameter meets every row
