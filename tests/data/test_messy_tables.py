@@ -200,7 +200,9 @@ PLAIN = rows(DAYS.date).encode()
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(PLAIN), bz2.compress(PLAIN), lzma.compress(PLAIN), zipped(x_dot_csv=PLAIN)]
+    "content",
+    [gzip.compress(PLAIN), bz2.compress(PLAIN), lzma.compress(PLAIN), zipped(x_dot_csv=PLAIN)],
+    ids=["gzip", "bzip2", "xz", "zip"],
 )
 def test_packed_files_are_read(tmp_path, content):
     panel = panel_of(tmp_path, content)
@@ -216,6 +218,7 @@ def test_packed_files_are_read(tmp_path, content):
         (b"PK\3\4", "x.csv is packed, and damaged"),
         (gzip.compress(b""), "x.csv is empty"),
     ],
+    ids=["gzip", "bzip2", "two files", "zip", "nothing"],  # gzip writes the time
 )
 def test_packed_files_that_are_none_get_a_sentence(tmp_path, content, sentence):
     with pytest.raises(UsageError, match=sentence):
