@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from rnnapps.ops import time_loop
 from rnnapps.serving.verification import Verification
-from rnnapps.training import checkpoint
+from rnnapps.training import checkpoint, loop
 
 
 @contextlib.contextmanager
@@ -70,6 +70,12 @@ def _same_in_python(self):
     self.answers = [self.ask(key, inputs) for key, inputs in asked]
     self.in_cpp = [*self.answers, *self.answers]
     return "not tried in C++"
+
+
+@pytest.fixture
+def often_validated(monkeypatch):
+    """Validations of small runs, which would have but the last one."""
+    monkeypatch.setattr(loop, "_VALIDATE_AFTER", (1, 3))
 
 
 def resumed(train, config):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import small_runs
-from small_runs import eagerly, elsewhere, loaded_once  # noqa: F401  # fixtures
+from small_runs import eagerly, elsewhere, loaded_once, often_validated  # noqa: F401  # fixtures
 
 from rnnapps.captioning import train
 from rnnapps.models import picture_encoder

@@ -55,9 +55,9 @@ def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
         predict(dataclasses.replace(asked, show_attention=tmp_path / "look.png"))
 
 
-def test_the_best_checkpoint_by_cider(tmp_path, eagerly):
+def test_the_best_checkpoint_by_cider(tmp_path, eagerly, often_validated):
     config = colour_pictures.few(
-        tmp_path, attention="adaptive", input_feeding=False, best="cider", validate_every=1e-9, epochs=1.0, batch_size=8
+        tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=1.0, batch_size=8
     )
     train(config)
     assert is_best(config.run)
@@ -70,11 +70,11 @@ def test_the_best_checkpoint_by_cider(tmp_path, eagerly):
         {"attention": "adaptive", "tokens": "subword", "layers": 2},
         {"attention": "merge", "cell": "gru", "precision": "mixed_bfloat16"},
         {"attention": "inject", "tied": False, "tokens": "char"},
-        {"best": "cider", "input_feeding": False, "validate_every": 0.1},
+        {"best": "cider", "input_feeding": False},
     ],
     ids=["adaptive", "merge", "inject", "cider"],
 )
-def test_other_kinds(changes, tmp_path):
+def test_other_kinds(changes, tmp_path, often_validated):
     config = colour_pictures.config(tmp_path, **{"epochs": 1.0, **changes})
     train(config)
     ((text,),) = predict(Predict(run=config.run, image=(config.images / "0.png",), beam=2, max_length=4))

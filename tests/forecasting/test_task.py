@@ -255,7 +255,7 @@ def test_a_constant_series_is_forecast_as_it_is(tmp_path, eagerly):
         (["train", "--kind", "segment", "--horizon", "7"], "--segment 12 with --history 96 and --horizon 7: wanted a"),
         (
             ["train", "--csv", "x.csv", "--target", "y", "--run", "r", "--history", "96", "--horizon", "24"],
-            "the train part of the series has 7 steps",
+            "the train part of the series has 6 steps",
         ),
         (["evaluate", "--run", "r"], "config.json does not exist"),
         (["predict", "--plot", "x.gif"], "--plot x.gif: wanted a name that ends with"),

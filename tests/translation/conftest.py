@@ -5,7 +5,7 @@ import json
 import number_words
 import pytest
 import small_runs
-from small_runs import eagerly, elsewhere, loaded_once  # noqa: F401  # fixtures
+from small_runs import eagerly, elsewhere, loaded_once, often_validated  # noqa: F401  # fixtures
 
 from rnnapps.translation import train
 

@@ -39,12 +39,12 @@ def test_resume_is_bit_exact(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["few", pytest.param("config", marks=pytest.mark.full)])
-def test_the_best_checkpoint_by_bleu(kind, tmp_path, request):
+def test_the_best_checkpoint_by_bleu(kind, tmp_path, request, often_validated):
     if kind == "few":
         request.getfixturevalue("eagerly")
-        config = number_words.few(tmp_path, best="bleu", epochs=1.0, batch_size=12, validate_every=1e-9)
+        config = number_words.few(tmp_path, best="bleu", epochs=1.0, batch_size=12)
     else:
-        config = number_words.config(tmp_path, best="bleu", validate_every=0.5)
+        config = number_words.config(tmp_path, best="bleu")
     train(config)
     figures = [line["validation_bleu"] for line in Log(config.run).read() if "validation_bleu" in line]
     best = json.loads((config.run / "figures.json").read_text())["validation"]
