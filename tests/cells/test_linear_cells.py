@@ -112,7 +112,7 @@ ALL_WAYS = [
 @eager_and_traced
 @pytest.mark.parametrize(
     ("name", "masked", "backwards", "zero_output"),
-    [*WAYS, *(pytest.param(*way, marks=FULL) for way in ALL_WAYS if way not in WAYS)],
+    [pytest.param(*way, marks=() if way in WAYS else FULL) for way in ALL_WAYS],
 )
 def test_parallel_is_the_loop(name, masked, backwards, zero_output):
     """Over several blocks of steps, with initial states."""

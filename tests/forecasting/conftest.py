@@ -1,7 +1,10 @@
 """What the tests of forecasting share: runs that have learnt, their exports, and runs that were resumed."""
 
+import contextlib
 import dataclasses
+import io
 
+import numpy as np
 import pytest
 import series_tables
 import small_runs
@@ -53,6 +56,22 @@ def whole_and_resumed_classes(slopes, tmp_path_factory):
         return small_runs.resumed(
             train, dataclasses.replace(slopes, run=folder / "whole", epochs=0.5, dropout=0.2, test_fraction=0.0)
         )
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory):
+    """The config of a run on a series with a class in every second row, the last one its own; what the run said."""
+    folder, said = tmp_path_factory.mktemp("rows"), io.StringIO()
+    x = np.random.default_rng(0).normal(size=600)
+    lines = [f"{value},{-value},{'' if i % 2 else 'ab'[int(value > 0)]}" for i, value in enumerate(x)]
+    (folder / "x.csv").write_text("\n".join(["y,z,kind", *lines[:-1], "1,1,new"]) + "\n")
+    config = dataclasses.replace(
+        series_tables.CLASSES, csv=(folder / "x.csv",), run=folder / "run", epochs=3.0, stride=2, history=3,
+        kind="direct", cell="lstm", layers=2, learning_rate=0.1, warmup_steps=0, batch_size=64,
+    )  # fmt: skip
+    with small_runs.untraced(), series_tables.short_regression(), contextlib.redirect_stderr(said):
+        train(config)
+    return config, said.getvalue()
 
 
 @pytest.fixture(scope="session")

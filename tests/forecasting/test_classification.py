@@ -88,19 +88,9 @@ def test_resume_goes_on_bit_by_bit(slopes, whole_and_resumed_classes):
         train(dataclasses.replace(slopes, label="colour", resume=True))
 
 
-def test_rows_of_one_series_with_classes_of_their_own(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=600)
-    lines = ["y,z,kind"] + [f"{a},{b},{'' if i % 2 else 'ab'[int(a > 0)]}" for i, (a, b) in enumerate(zip(x, -x))]  # noqa: B905
-    lines[-1] = "1,1,new"
-    path = tmp_path / "x.csv"
-    path.write_text("\n".join(lines) + "\n")
-    config = dataclasses.replace(
-        series_tables.CLASSES, csv=(path,), run=tmp_path / "run", epochs=3.0, stride=2, history=3, kind="direct",
-        learning_rate=0.1, warmup_steps=0, batch_size=64,
-    )  # fmt: skip
-    train(config)
-    assert "no training part has kind 'new'" in capsys.readouterr().err
+def test_rows_of_one_series_with_classes_of_their_own(rows, tmp_path):
+    config, said = rows
+    assert "no training part has kind 'new'" in said
     found = evaluate(Evaluate(run=config.run, every=2))
     assert found["rnnapps"]["accuracy"] > 0.8 and found["rnnapps"]["windows"] == 31
     all_rows = evaluate(Evaluate(run=config.run))["rnnapps"]["confusion"]

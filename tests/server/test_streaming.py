@@ -120,7 +120,7 @@ def test_a_writer_writes_what_the_model_writes_at_once(kind, prompt, num_chars, 
     assert "".join(pieces) == whole and len(set(whole)) > 3
 
 
-@pytest.mark.parametrize("case", [CASES[0], *(pytest.param(case, marks=pytest.mark.full) for case in CASES[1:])])
+@pytest.mark.parametrize("case", CASES)
 def test_the_client_streams_the_same_over_standard_calls(server, models, capsys, case):
     kind, prompt, num_chars, temperature, seed = case
     whole = _whole(server, *case)
