@@ -76,7 +76,8 @@ WRAPPED = {
 
 # Each kind in two wrappers, and on the other path in one.
 QUICK = {
-    *((kind, "residual", "auto") for kind in PASS_ON), ("of Keras", "twice", "auto"), ("Cell", "around zoneout", "auto"),
+    *((kind, "residual", "auto") for kind in PASS_ON),
+    ("of Keras", "twice", "auto"), ("Cell", "around zoneout", "auto"),
     ("Keras and three-part", "in zoneout", "auto"), ("LinearCell", "twice", "auto"), ("of Keras", "twice", "loop"),
     ("Keras and three-part", "residual", "loop"), ("Cell", "in zoneout", "loop"), ("LinearCell", "residual", "loop"),
 }  # fmt: skip
