@@ -160,7 +160,7 @@ def test_the_clients_ask_over_rest_and_grpc(server, capsys):
         ("text", {"num_chars": True}, 400, "num_chars is a bool: wanted int"),
         ("text", {"temperature": "hot"}, 400, "temperature is a str: wanted float"),
         ("text", {"temperature": float("nan")}, 400, "finite number"),
-        ("text", {"temperature": 10**400}, 400, "too large"),
+        ("text", {"temperature": 10**400}, 400, "too big"),
         ("text", {"prompt": "\ud800", "num_chars": 1}, 200, ""),
         ("text", {"seed": 2**100, "num_chars": 1}, 200, ""),
         ("text", {"top_k": 3}, 400, "Unknown key top_k"),

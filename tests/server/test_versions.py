@@ -258,8 +258,8 @@ def test_models_config(configured):
     }.items():  # fmt: skip
         answer = server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})
         assert answer == (200, {"predictions": [value]}), path
-    for path in ("both/versions/3", "newest/versions/1", "newest/labels/canary"):
-        assert server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})[0] == 404
+    for path, status in (("both/versions/3", 404), ("newest/versions/1", 404), ("newest/labels/canary", 400)):
+        assert server.ask(f"/v1/models/{path}:predict", {"instances": [0.0]})[0] == status, path
 
 
 def test_a_models_config_that_changes_is_followed(saved, configured):
