@@ -37,6 +37,10 @@ def test_long():
 @pytest.mark.full
 def test_short():
     pass
+
+@pytest.mark.dear
+def test_debt():
+    burn(0.2)
 """
 
 
@@ -45,9 +49,12 @@ def run(pytester, monkeypatch):
     """Runs these tests with small limits; the lines of the report."""
     monkeypatch.setattr(tiers, "TEST_LIMIT", 0.15)
     monkeypatch.setattr(tiers, "COULD_BE_QUICK", 0.1)
+    monkeypatch.setattr(tiers, "TIER_LIMIT", 1e9)
+    monkeypatch.setattr(tiers, "MEMORY_LIMIT", 1e9)
+    monkeypatch.setattr(tiers, "_forget", lambda item: None)  # what the tests around this one have made stays
     monkeypatch.setattr(tiers, "_calibrate", lambda: 0.0)
     pytester.makepyfile(TESTS)
-    pytester.makeini("[pytest]\nmarkers = full")
+    pytester.makeini("[pytest]\nmarkers =\n    full\n    dear")
 
     def report(*options):
         result = pytester.runpytest_inprocess("-p", "tiers", "-p", "no:xdist", *options)
@@ -59,7 +66,7 @@ def run(pytester, monkeypatch):
 def test_a_quick_test_that_is_dear_fails_the_run(run):
     """What a fixture of the session costs is not on the account of who asked first; what a child costs is."""
     status, said = run()
-    assert status == pytest.ExitCode.TESTS_FAILED and "3 passed, 2 deselected" in said
+    assert status == pytest.ExitCode.TESTS_FAILED and "4 passed, 2 deselected" in said
     dear = [line.partition("::")[2].split()[0] for line in said.splitlines() if line.startswith("TOO DEAR")]
     assert sorted(dear) == ["test_child", "test_dear"]
 

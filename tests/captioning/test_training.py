@@ -55,6 +55,7 @@ def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
         predict(dataclasses.replace(asked, show_attention=tmp_path / "look.png"))
 
 
+@pytest.mark.dear
 def test_the_best_checkpoint_by_cider(tmp_path, eagerly, often_validated):
     config = colour_pictures.few(
         tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=1.0, batch_size=8

@@ -141,6 +141,7 @@ def test_batches_go_on_where_they_were(corpus, numbered, tmp_path):
         tf.nest.map_structure(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.dear
 def test_features_are_computed_once_for_each_encoder_and_each_pictures(corpus, tmp_path):
     asked, told = [], []
 

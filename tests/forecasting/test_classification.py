@@ -88,6 +88,7 @@ def test_resume_goes_on_bit_by_bit(slopes, whole_and_resumed_classes):
         train(dataclasses.replace(slopes, label="colour", resume=True))
 
 
+@pytest.mark.dear
 def test_rows_of_one_series_with_classes_of_their_own(rows, tmp_path):
     config, said = rows
     assert "no training part has kind 'new'" in said

@@ -113,6 +113,7 @@ def test_loops_keep_arrays_and_no_parts(translation):
     assert found.count("While") + found.count("StatelessWhile") == 4
 
 
+@pytest.mark.dear
 def test_a_captioner_takes_pixels(kept):
     endpoints = load_endpoints(colour_pictures.exported(kept), "encode")
     endpoint = endpoints["encode"].function
