@@ -58,7 +58,7 @@ def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
 @pytest.mark.dear
 def test_the_best_checkpoint_by_cider(tmp_path, eagerly, often_validated):
     config = colour_pictures.few(
-        tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=1.0, batch_size=8
+        tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=2.0, batch_size=8
     )
     train(config)
     assert is_best(config.run)
