@@ -73,6 +73,7 @@ def test_a_request_that_takes_too_long_is_504_and_frees_the_server(own):
     assert own.predict("sums", instances=[1]) == (200, {"predictions": [1.0]})
 
 
+@pytest.mark.dear
 def test_sigterm_beside_idle_connections_is_quick_and_answers_what_runs(models):
     with Server(models) as server:
         kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
