@@ -7,11 +7,10 @@ import gc
 import shutil
 import warnings
 
-import keras
 import pytest
 import tensorflow as tf
 
-from rnnapps.ops import time_loop
+from rnnapps.ops import execution, time_loop
 from rnnapps.serving.verification import Verification
 from rnnapps.training import checkpoint, loop
 
@@ -61,7 +60,7 @@ def quickly(cpp=False):
         yield
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     # A process may make several runs and exports, and keeps none of what it traced for them.
-    keras.backend.clear_session()
+    execution.forget_traced()
     gc.collect()
 
 
@@ -78,15 +77,15 @@ def often_validated(monkeypatch):
     monkeypatch.setattr(loop, "_VALIDATE_AFTER", (1, 3))
 
 
-def resumed(train, config):
-    """The folder of a run, and of one that stopped after the first update and was resumed."""
+def resumed(train, config, after=1):
+    """The folder of a run, and of one that stopped after so many updates and was resumed."""
     config = dataclasses.replace(config, schedule="constant", validate_every=1e-9)
     half = config.run.with_name("half")
     save = checkpoint.save
 
     def save_and_copy(path, names, arrays, state):
         save(path, names, arrays, state)
-        if state["step"] == 1:
+        if state["step"] == after:
             shutil.copytree(config.run, half)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,7 @@
 `pytest` runs the quick tier: every contract once, each test within `TEST_LIMIT`. `pytest --full` runs all, also what
 is marked `full`. A quick test that is known to take longer, and has no smaller twin yet, is marked `dear`. What a test
 costs is the CPU time of its process and that process's children, since wall time depends on what else the machine
-does. A fixture of the whole session (a trained run that many tests ask) is on no test's account, but on the tier's.
+does. A fixture of many tests (a trained run that they ask) is on no test's account, but on the tier's.
 Where cores are slower than those that the limits were made for, the limits grow by as much.
 """
 
@@ -30,6 +30,7 @@ MEMORY_LIMIT = 4608  # MiB of a process
 COULD_BE_QUICK = 0.3  # CPU seconds: tests of the full tier that take less are named
 REFERENCE = 0.1  # CPU seconds of `_calibrate` on the machine of the limits (EPYC, Zen 4, both cores at work)
 SHOWN = 10
+GARBAGE = (10_000, 20, 20)  # Python looks for it a tenth as often as it would: a network is many objects that stay
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Account:
 
 
 class Meter:
-    """CPU time of this process and of its children, dead ones included; and what fixtures of the session took of it."""
+    """CPU time of this process and of its children, dead ones included; and what fixtures of many tests took of it."""
 
     def __init__(self) -> None:
         self.process = psutil.Process()
@@ -106,7 +107,7 @@ class Meter:
         return total
 
     def lap(self) -> float:
-        """CPU seconds since the last lap, without the session's fixtures."""
+        """CPU seconds since the last lap, without the fixtures of many tests."""
         now = self.now()
         cost, self.last, self.shared = now - self.last - self.shared, now, 0.0
         self.memory = max(self.memory, self.process.memory_info().rss >> 20)
@@ -147,6 +148,7 @@ def pytest_configure(config: pytest.Config) -> None:
     account = config.stash[_ACCOUNT] = Account(config.getoption("--full"))
     config.stash[_METER] = Meter()
     config.pluginmanager.register(_Reporter(account))
+    gc.disable()  # while all is imported, of which nothing is garbage
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -167,8 +169,12 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if getattr(config.option, "numprocesses", None):  # the workers of xdist run them
         return (yield)
     slowness = _calibrate() / REFERENCE if session.items else 1.0
-    result = yield
+    gc.freeze()  # what is imported stays, and need not be looked through again and again
+    gc.set_threshold(*GARBAGE)
+    gc.enable()
     meter = config.stash[_METER]
+    meter.lap()
+    result = yield
     process = Process(slowness, meter.now(), meter.memory)
     config.stash[_ACCOUNT].processes.append(process)
     if hasattr(config, "workeroutput"):
@@ -178,10 +184,10 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    item.config.stash[_METER].lap()
     result = yield
     if nextitem is None or nextitem.path != item.path:
         _forget(item)
+        item.config.stash[_METER].lap()
     return result
 
 
@@ -189,7 +195,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    if fixturedef.scope != "session":
+    if fixturedef.scope in ("function", "class"):
         return (yield)
     meter = request.config.stash[_METER]
     before = meter.now()
@@ -205,7 +211,7 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    report.cpu = item.config.stash[_METER].lap()
+    report.cpu = item.config.stash[_METER].lap() if report.when == "teardown" else 0.0
     report.full = item.get_closest_marker("full") is not None
     report.dear = item.get_closest_marker("dear") is not None
     return report
@@ -216,8 +222,10 @@ def _forget(item: pytest.Item) -> None:
     for value in vars(item.module).values():  # type: ignore[attr-defined]
         if isinstance(value, functools._lru_cache_wrapper):
             value.cache_clear()
-    if "keras" in sys.modules:
-        sys.modules["keras"].backend.clear_session()
+    if "tensorflow" in sys.modules:
+        from rnnapps.ops import execution
+
+        execution.forget_traced()
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""How what is being traced will run: compiled by XLA or not, and on how many cores."""
+"""How what is being traced will run, compiled by XLA or not, and on how many cores; and how it is let go of."""
 
 import contextlib
 import contextvars
@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.python.eager import record  # no public name tells
+from tensorflow.python.framework import ops as framework_ops  # nor forgets a gradient
 from tensorflow.python.ops import control_flow_util  # nor here
 from tensorflow.python.saved_model import save_context  # nor here
 
@@ -132,3 +134,16 @@ def one_shard() -> Iterator[None]:
         yield
     finally:
         _is_a_shard.reset(token)
+
+
+def forget_traced() -> None:
+    """Lets go of what earlier networks traced, in a process that makes many.
+
+    TensorFlow registers the gradient of each traced call of a `tf.custom_gradient` for good, and with it the graph of
+    that call; and Keras keeps names. Python frees the memory when it next collects garbage. What was traced before
+    has no gradient from then on.
+    """
+    keras.backend.clear_session(free_memory=False)
+    gradients = framework_ops.gradient_registry._registry
+    for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+        del gradients[name]

@@ -15,11 +15,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from rnnapps import config as configs
 from rnnapps.errors import RnnappsError, UsageError
 from rnnapps.files import write_whole
+from rnnapps.ops import execution
 from rnnapps.space import Range, parsed
 
 _STATE = "search"  # Keras Tuner's folder
@@ -113,7 +112,7 @@ class _Search:
         """
         self.trials[name] = {"status": "started", **values}
         self._save()
-        keras.backend.clear_session(free_memory=False)  # the garbage of a trial goes when Python has time for it
+        execution.forget_traced()
         try:
             figure = self._figure(self.config(name, values))
         except RnnappsError as error:

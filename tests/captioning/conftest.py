@@ -26,6 +26,12 @@ print(json.dumps([text.decode() for text in found["caption"].numpy()]))
 """
 
 
+@pytest.fixture
+def decoded_plainly():
+    with colour_pictures.decoded_plainly():
+        yield
+
+
 @pytest.fixture(scope="session")
 def colours(kept):
     return colour_pictures.learnt(kept)
@@ -90,7 +96,8 @@ def whole_and_resumed(tmp_path_factory):
 def frozen_and_tuned(tmp_path_factory):
     """Configs of a run behind a frozen encoder, and of one that starts from it and tunes that; what the first said."""
     folder, said = tmp_path_factory.mktemp("grey"), io.StringIO()
-    with small_runs.untraced(), grey_encoder() as grey, contextlib.redirect_stderr(said):
+    plainly = colour_pictures.decoded_plainly()
+    with small_runs.untraced(), plainly, grey_encoder() as grey, contextlib.redirect_stderr(said):
         frozen = colour_pictures.few(
             folder, encoder=grey, features_dir=folder / "features", attention="merge", cell="gru", tied=False,
             precision="mixed_bfloat16", tokens="char", max_length=20,

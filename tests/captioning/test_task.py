@@ -15,8 +15,7 @@ pytestmark = pytest.mark.usefixtures("eagerly", "loaded_once")
 TINY = PRESETS["tiny"]
 
 
-@pytest.mark.dear
-def test_it_describes_what_it_has_not_seen(colours, capsys, tmp_path):
+def test_it_describes_what_it_has_not_seen(colours, decoded_plainly, capsys, tmp_path):
     found = evaluate(Evaluate(run=colours.run, output=tmp_path / "out.tsv"))
     printed = capsys.readouterr().out
     assert found["pictures, test"]["exact"] > 0.9 > found["baseline commonest caption"]["exact"]
@@ -25,8 +24,7 @@ def test_it_describes_what_it_has_not_seen(colours, capsys, tmp_path):
     assert len(lines) > 20 and all(name.endswith(".png") and " above " in text for name, text in lines)
 
 
-@pytest.mark.dear
-def test_figures_of_a_run_are_those_of_its_evaluation(colours, capsys):
+def test_figures_of_a_run_are_those_of_its_evaluation(colours, decoded_plainly, capsys):
     found = evaluate(Evaluate(run=colours.run, json=True))
     assert json.loads(capsys.readouterr().out) == found
     figures = json.loads((colours.run / "figures.json").read_text())
@@ -132,8 +130,7 @@ def test_what_is_not_there_is_said_in_a_sentence(colours, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.dear
-def test_one_bad_picture_ends_no_run(tmp_path, capsys):
+def test_one_bad_picture_ends_no_run(decoded_plainly, tmp_path, capsys):
     config = colour_pictures.few(tmp_path, tokens="subword", layers=2)
     (config.images / "3.png").write_bytes(b"a text")
     (config.images / "4.png").write_bytes((config.images / "4.png").read_bytes()[:60])

@@ -55,11 +55,8 @@ def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
         predict(dataclasses.replace(asked, show_attention=tmp_path / "look.png"))
 
 
-@pytest.mark.dear
-def test_the_best_checkpoint_by_cider(tmp_path, eagerly, often_validated):
-    config = colour_pictures.few(
-        tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=2.0, batch_size=8
-    )
+def test_the_best_checkpoint_by_cider(tmp_path, eagerly, decoded_plainly, often_validated):
+    config = colour_pictures.few(tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=2.0)
     train(config)
     assert is_best(config.run)
 
@@ -92,7 +89,7 @@ def weights(model, part="picture_encoder"):
     return model.get_layer(part).get_weights()
 
 
-def test_a_frozen_encoder_is_asked_once(frozen_and_tuned, tmp_path, grey, eagerly, capsys):
+def test_a_frozen_encoder_is_asked_once(frozen_and_tuned, tmp_path, grey, eagerly, decoded_plainly, capsys):
     frozen, _, said = frozen_and_tuned
     assert "has seen 16 of 16 train pictures" in said
     np.testing.assert_array_equal(weights(Run(frozen.run).load_model())[0].reshape(3, 3), np.eye(3))
@@ -107,14 +104,14 @@ def test_an_encoder_can_be_tuned_after_it_was_frozen(frozen_and_tuned):
         assert np.abs(start - end).max() < 0.3
 
 
-def test_what_starts_from_a_run_sees_with_its_eyes(frozen_and_tuned, tmp_path, grey, eagerly):
+def test_what_starts_from_a_run_sees_with_its_eyes(frozen_and_tuned, tmp_path, grey, eagerly, decoded_plainly):
     frozen, tuned, _ = frozen_and_tuned
     found = train(dataclasses.replace(frozen, run=tmp_path / "run", start_from=tuned.run))
     for one, other in zip(weights(found), weights(Run(tuned.run).load_model()), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_run_of_another_network_is_no_start(frozen_and_tuned, tmp_path, grey, eagerly):
+def test_a_run_of_another_network_is_no_start(frozen_and_tuned, tmp_path, grey, eagerly, decoded_plainly):
     frozen, *_ = frozen_and_tuned
     with pytest.raises(UsageError, match="--start-from .* is a run of another network"):
         train(dataclasses.replace(frozen, run=tmp_path / "other", start_from=frozen.run, units=8))

@@ -88,14 +88,17 @@ def test_resume_goes_on_bit_by_bit(slopes, whole_and_resumed_classes):
         train(dataclasses.replace(slopes, label="colour", resume=True))
 
 
-@pytest.mark.dear
-def test_rows_of_one_series_with_classes_of_their_own(rows, tmp_path):
+def test_rows_of_one_series_with_classes_of_their_own(rows):
     config, said = rows
     assert "no training part has kind 'new'" in said
     found = evaluate(Evaluate(run=config.run, every=2))
     assert found["rnnapps"]["accuracy"] > 0.8 and found["rnnapps"]["windows"] == 31
+
+
+def test_a_class_that_was_never_seen_is_counted_as_such(rows, tmp_path):
+    config, _ = rows
     all_rows = evaluate(Evaluate(run=config.run))["rnnapps"]["confusion"]
-    assert sum(all_rows[2]) == 1  # of the class that was never seen
+    assert sum(all_rows[2]) == 1
     found = predict(Predict(run=config.run, output=tmp_path / "out.csv"))
     assert found["time"].tolist() == [599] and list(found)[2:] == ["class", "p_b", "p_a"]
 

@@ -222,7 +222,7 @@ def test_what_is_amiss_in_a_table_is_told_by_name(tmp_path, capfd, eagerly):
     with path.open("a") as file:
         file.writelines(f"2021-01-0{i},tiny,5,1,x\n" for i in range(1, 8))
     config = dataclasses.replace(
-        TINY, csv=(path,), target=("sales",), series="shop", run=tmp_path / "run", epochs=0.01
+        TINY, csv=(path,), target=("sales",), series="shop", run=tmp_path / "run", epochs=0.01, test_fraction=0.0
     )  # fmt: skip
     train(config)
     told = capfd.readouterr().err
@@ -232,7 +232,7 @@ def test_what_is_amiss_in_a_table_is_told_by_name(tmp_path, capfd, eagerly):
     path.write_text(path.read_text().replace("2021-01-20,a", "2021-01-77,a"))
     with pytest.raises(UsageError, match=r"x.csv, row 20: 'day' holds '2021-01-77', wanted a date or time"):
         train(dataclasses.replace(config, overwrite=True))
-    assert evaluate(Evaluate(run=config.run))  # the run that was there is still there
+    assert evaluate(Evaluate(run=config.run, split="validation"))  # the run that was there is still there
 
 
 def test_a_constant_series_is_forecast_as_it_is(tmp_path, eagerly):

@@ -113,10 +113,14 @@ def test_loops_keep_arrays_and_no_parts(translation):
     assert found.count("While") + found.count("StatelessWhile") == 4
 
 
-@pytest.mark.dear
-def test_a_captioner_takes_pixels(kept):
-    endpoints = load_endpoints(colour_pictures.exported(kept), "encode")
-    endpoint = endpoints["encode"].function
+@pytest.fixture(scope="session")
+def captioner(kept):
+    """The endpoints of a captioner."""
+    return load_endpoints(colour_pictures.exported(kept), "encode")
+
+
+def test_a_captioner_takes_pixels(captioner):
+    endpoint = captioner["encode"].function
     core = numeric_core("encode", endpoint)
     assert core.cut == ("pixels",) and core.inputs["pixels"].shape.as_list() == [None, 32, 32, 3]
     found = asked(core.function, {"pixels": decoded(tf.constant(PICTURES), 32).numpy()})

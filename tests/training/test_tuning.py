@@ -62,7 +62,6 @@ def test_the_best_comes_first_with_its_command(options, capsys):
     assert str(table["trial"][0]) == best.run.name and best.run.name in said
 
 
-@pytest.mark.full
 def test_one_seed_is_one_search_and_another_is_another(options, tmp_path):
     def tried(name, seed):
         trainer = Trainer()
@@ -94,7 +93,6 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(options, capsys):
         tuning.tune("text_generation", text.Config, lambda config: 1 / 0, dataclasses.replace(options, overwrite=True))
 
 
-@pytest.mark.full
 def test_a_search_goes_on_where_it_was_interrupted(options):
     stopped = Trainer(stop_at=3)
     with pytest.raises(KeyboardInterrupt):

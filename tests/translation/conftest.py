@@ -35,10 +35,13 @@ def answered_elsewhere(exported, elsewhere):  # noqa: F811
 
 @pytest.fixture(scope="session")
 def whole_and_resumed(tmp_path_factory):
-    """Folders of a run with all that has a state of its own between updates, and of one that was resumed after one."""
+    """Folders of a run with all that has a state of its own between updates, and of one that was resumed after three.
+
+    Then the weights have changed once, and half of a sum of gradients is there.
+    """
     with small_runs.untraced():
         config = number_words.few(
-            tmp_path_factory.mktemp("resumed"), epochs=1.0, batch_size=15, validation_fraction=0.0, dropout=0.2,
+            tmp_path_factory.mktemp("resumed"), epochs=2.0, batch_size=15, validation_fraction=0.0, dropout=0.2,
             recurrent_dropout=0.1, scheduled_sampling=0.5, average=0.9, accumulate=2,
         )  # fmt: skip
-        return small_runs.resumed(train, config)
+        return small_runs.resumed(train, config, after=3)

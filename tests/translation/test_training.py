@@ -42,7 +42,7 @@ def test_resume_is_bit_exact(tmp_path):
 def test_the_best_checkpoint_by_bleu(kind, tmp_path, request, often_validated):
     if kind == "few":
         request.getfixturevalue("eagerly")
-        config = number_words.few(tmp_path, best="bleu", epochs=2.0, batch_size=12)
+        config = number_words.few(tmp_path, best="bleu", epochs=2.0, batch_size=24)
     else:
         config = number_words.config(tmp_path, best="bleu")
     train(config)
