@@ -38,6 +38,8 @@ def decoded(files: tf.Tensor, size: int) -> tf.Tensor:
     return tf.map_fn(one, files, fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32))
 
 
+# A function, so that it is traced and written once, however many endpoints take pictures.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def pixels(file: tf.Tensor) -> tf.Tensor:
     """Decodes a picture as a person sees it: upright, over white where it is transparent, of several the first.
 

@@ -35,6 +35,12 @@ def is_being_saved() -> bool:
     return save_context.in_save_context()
 
 
+def as_saved(options: tf.saved_model.SaveOptions) -> contextlib.AbstractContextManager[None]:
+    """While open, what is traced is what `tf.saved_model.save` with these options traces, which need not do it again."""
+    context: contextlib.AbstractContextManager[None] = save_context.save_context(options)
+    return context
+
+
 def is_recorded() -> bool:
     """True while a gradient tape of this thread records: what is computed now is likely to get a gradient.
 

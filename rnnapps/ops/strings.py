@@ -94,6 +94,8 @@ def clean(strings: tf.Tensor, lowercase: bool = False) -> tf.Tensor:
     return tf.strings.strip(tf.strings.regex_replace(text, _BLANK, " "))
 
 
+# A function, so that it is traced once, and its tables are written once, however many endpoints take text.
+@tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
 def nfkc(strings: tf.Tensor) -> tf.Tensor:
     """Unicode normalisation form NFKC (Unicode Standard Annex 15), by the tables of Python's `unicodedata`.
 

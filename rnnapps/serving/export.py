@@ -112,13 +112,13 @@ def write_saved_model(servable: Endpoints, output: Path, name: str, manifest: Ma
 def _write(servable: Endpoints, draft: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     # The functions, and not what was traced of them: that would be written a second time beside the functions.
     functions = {key: with_equal_rows(key, function) for key, function in servable.endpoints().items()}
-    described = {
-        key: describe(function.get_concrete_function(), servable.units()) for key, function in functions.items()
-    }
-    for key, endpoint in described.items():
-        check_rows_first(key, endpoint)
     # A server needs no gradients, and those of a recurrent layer inside a decoding loop cannot be saved.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with execution.as_saved(options):
+        traced = {key: function.get_concrete_function() for key, function in functions.items()}
+    described = {key: describe(function, servable.units()) for key, function in traced.items()}
+    for key, endpoint in described.items():
+        check_rows_first(key, endpoint)
     tf.saved_model.save(servable, os.fspath(draft), signatures=functions, options=options)
     warmup.write(draft, name, servable.warmup())
     sizes = XLA_BATCH_SIZES if servable.xla else BATCH_SIZES
