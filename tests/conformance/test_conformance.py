@@ -154,8 +154,14 @@ def test_shapes_are_known_before_the_data(case):
                 assert [s.dtype for s in symbolic] == [s.dtype.name for s in found]
 
 
-@every_cell
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        pytest.param(name, mask, marks=[] if mask == "inner" or name in MECHANISMS.values() else pytest.mark.full)
+        for name in ENTRIES
+        for mask in MASKS
+    ],
+)
 def test_engine_is_the_hand_loop(case, mask, monkeypatch):
     monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 3)  # eager operations are not compiled: two turns and a step
     tensors = case.tensors(mask=MASKS[mask])
