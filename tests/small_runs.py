@@ -13,12 +13,21 @@ import tensorflow as tf
 from rnnapps.ops import execution, time_loop
 from rnnapps.serving.verification import Verification
 from rnnapps.training import checkpoint, loop
+from rnnapps.training.log import Log
+
+
+@contextlib.contextmanager
+def undrawn():
+    """Trainings draw no curve of their loss, which takes as long as ten updates do; tests/training/test_log.py does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "plot", lambda *_: None)
+        yield
 
 
 @contextlib.contextmanager
 def untraced():
     """Functions run as they are: tracing them takes longer than a few updates, or an answer."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), undrawn():
         warnings.filterwarnings("ignore", "Even though the .tf.config.experimental_run_functions_eagerly. option")
         tf.config.run_functions_eagerly(True)
         yield
@@ -52,7 +61,7 @@ def quickly(cpp=False):
 
     An export is not tried in a process of TensorFlow in C++, unless `cpp` says so; tests/serving does that.
     """
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, undrawn():
         patch.setattr(time_loop, "_STEPS_PER_TURN", 1)
         if not cpp:
             patch.setattr(Verification, "_same_in_cpp", _same_in_python)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import keras
+import small_runs
 import tensorflow as tf
 
 from rnnapps import runtime
@@ -57,7 +58,8 @@ def train(config: Config, spread: Distribution | None = None) -> keras.Model:
             (scratch / "rows").mkdir()
             run.begin(config, scratch / "rows")
     loop = loop_of(config, run, console, spread)
-    run.carry_out(loop, config, lambda position, share: batches(position, share.rows(ROWS)), "toy")
+    with small_runs.undrawn():
+        run.carry_out(loop, config, lambda position, share: batches(position, share.rows(ROWS)), "toy")
     run.stop_if_interrupted(loop)
     return run.load_model()
 

@@ -84,7 +84,7 @@ def grey():
 def whole_and_resumed(tmp_path_factory):
     """Folders of a run with all that has a state of its own between updates, and of one that was resumed after one."""
     folder = tmp_path_factory.mktemp("resumed")
-    with small_runs.untraced(), grey_encoder() as grey:
+    with small_runs.untraced(), colour_pictures.decoded_plainly(), grey_encoder() as grey:
         config = colour_pictures.few(
             folder, encoder=grey, epochs=1.0, batch_size=10, validation_fraction=0.0, dropout=0.2, flip=True,
             recurrent_dropout=0.1, scheduled_sampling=0.5, average=0.9, even_attention=0.1,

@@ -193,6 +193,7 @@ def test_an_autoregressive_network_draws_paths(paths, eagerly):
     assert not drawn[0].equals(drawn[2])
 
 
+@pytest.mark.full
 def test_an_export_draws_the_same_paths(paths, exported_paths, eagerly):
     drawn = predict(Predict(run=paths.run, samples=120, seed=3))
     served = predict(Predict(model=exported_paths, csv=paths.csv, samples=120, seed=3))
@@ -201,6 +202,7 @@ def test_an_export_draws_the_same_paths(paths, exported_paths, eagerly):
         predict(Predict(model=exported_paths))
 
 
+@pytest.mark.full
 def test_a_network_of_one_number_has_bands_all_the_same(tmp_path, capsys, eagerly):
     config = few(tmp_path, kind="direct", head="mse", test_fraction=0.2)
     train(config)

@@ -167,7 +167,13 @@ def test_damaged_notes_of_a_run_are_named(name, command, own_run):
 
 
 @pytest.mark.parametrize(
-    "part", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001", "manifest.json"]
+    "part",
+    [
+        "saved_model.pb",
+        "manifest.json",
+        "variables/variables.index",
+        pytest.param("variables/variables.data-00000-of-00001", marks=pytest.mark.full),
+    ],
 )
 def test_a_truncated_export(part, other_exported, command, tmp_path):
     model = Path(shutil.copytree(other_exported, tmp_path / "sums" / "1"))

@@ -69,7 +69,7 @@ def model():
 
 
 @pytest.fixture
-def ask(model, monkeypatch, capsys):
+def ask(model, eagerly, monkeypatch, capsys):
     """Predicts with translations of at most 6 tokens, the end included: texts, and what was printed where."""
     monkeypatch.setattr(answers, "translation_model", lambda run, model_=None: model)
 

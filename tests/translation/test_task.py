@@ -86,7 +86,7 @@ def test_an_export_answers_as_the_run_does(answered_elsewhere):
     assert answered_elsewhere == list(SENTENCES.values())
 
 
-@pytest.mark.parametrize("kind", ["run", "model"])
+@pytest.mark.parametrize("kind", [pytest.param("run", marks=pytest.mark.full), "model"])
 def test_an_export_in_the_place_of_a_run(numbers, exported, kind, tmp_path):
     (tmp_path / "sentences.txt").write_text("\n".join(SENTENCES) + "\n", encoding="utf-8")
     place = {"run": numbers.run} if kind == "run" else {"model": exported}
