@@ -31,7 +31,7 @@ def row(x, i):
     return {name: value[i : i + 1] for name, value in x.items()}
 
 
-QUICK = ("normal", "gru"), ("student_t", "lstm")
+QUICK = (("student_t", "lstm"),)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,11 @@ def test_a_rows_paths_are_its_own():
     x = inputs(shape)
     network = forecaster("autoregressive", shape, one.parameters, units=5)
     seed = tf.constant([7, 8, 9])
-    drawn = tf.function(forecasts.paths)(network, one, x, seed, 5)["paths"]
+    draw = tf.function(forecasts.paths)
+    drawn = draw(network, one, x, seed, 5)["paths"]
     alone = forecasts.paths(network, one, row(x, 1), seed[1:2], 5)["paths"]
     np.testing.assert_allclose(alone[0], drawn[1], rtol=1e-4, atol=1e-5)
-    other = forecasts.paths(network, one, x, seed + 1, 5)["paths"]
+    other = draw(network, one, x, seed + 1, 5)["paths"]
     assert np.abs(other - drawn).max() > 0.1
     found = forecasts.answers(network, one, x, num_paths=50)
     assert (np.diff(found["quantiles"], axis=-1) >= 0).all()
@@ -84,7 +85,7 @@ def test_calibrated_bands_hold_where_the_heads_own_do_not(kind):
         came[rng.random(came.shape) < 0.1] = np.nan
         return {"history": history, "series": np.zeros(count, "int32")}, came
 
-    offsets = calibrate(network, one, tf.data.Dataset.from_tensor_slices(windows(4000)).batch(300))
+    offsets = calibrate(network, one, tf.data.Dataset.from_tensor_slices(windows(4000)).batch(2500))
     assert offsets.shape == (2, 2, len(LEVELS)) and np.isfinite(offsets).all()
     x, came = windows(4000)
     found = forecasts.answers(network, one, x, offsets)["quantiles"]

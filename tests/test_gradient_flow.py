@@ -73,8 +73,12 @@ def test_the_bias_is_that_of_the_gate_that_keeps(bias):
         np.testing.assert_allclose(norms[1:] / norms[:-1], kept, rtol=1e-6)
 
 
-def test_cells_share_inputs_and_loss_and_differ_in_what_they_carry():
-    found = comparison()
+@pytest.fixture(scope="module")
+def found():
+    return comparison()
+
+
+def test_cells_share_inputs_and_loss_and_differ_in_what_they_carry(found):
     assert list(found) == CELLS
     words = [one.verdict for one in found.values()]
     assert words == ["vanishes", "carries", "carries", "carries"]
@@ -89,7 +93,9 @@ def test_a_seed_fixes_the_comparison():
     assert not np.allclose(first, other)
 
 
-@pytest.mark.parametrize(("radius", "word"), [("1e30", "explodes"), ("0", "vanishes")])
+@pytest.mark.parametrize(
+    ("radius", "word"), [("1e30", "explodes"), pytest.param("0", "vanishes", marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("cells", [["SimpleRNN"], pytest.param(CELLS, marks=pytest.mark.full)], ids=len)
 def test_extremes_are_drawn_too(radius, word, cells, tmp_path, capfd, monkeypatch):
     """More than a float holds, nothing at all, and inputs that leave the gradient of every weight at zero."""
@@ -127,9 +133,8 @@ def test_a_picture_of_extremes_can_be_drawn(tmp_path):
     assert (tmp_path / "new" / "a.svg").read_text().startswith("<?xml")
 
 
-def test_the_command_prints_a_table_and_says_where_the_picture_is(tmp_path, capfd, monkeypatch):
-    path, asked, drawn = tmp_path / "flow.png", [], []
-    found = compare(dataclasses.replace(SMALL, steps=5))
+def test_the_command_prints_a_table_and_says_where_the_picture_is(found, tmp_path, capfd, monkeypatch):
+    path, asked, drawn, found = tmp_path / "flow.png", [], [], list(found.values())
     monkeypatch.setattr(comparing, "compare", lambda settings: asked.append(settings) or found)
     monkeypatch.setattr(chart, "draw", lambda *arguments: drawn.append(arguments))
     arguments = ["--units", "4", "--steps", "10", "--rows", "2", "--gate-bias", "3", "--output", str(path)]

@@ -73,7 +73,7 @@ MASKED = {"return_sequences": True, "mask": True}
         ("LSTM", {}, 1),
         *((maker, {}, 3) for maker in ("minGRU", "keras cell")),
         *(pytest.param(maker, {}, 1, marks=pytest.mark.full) for maker in MAKERS if maker != "LSTM"),
-        ("GRU", {"return_sequences": True}, 3),
+        pytest.param("GRU", {"return_sequences": True}, 3, marks=pytest.mark.full),
         ("stack", {"return_sequences": True, "return_state": True, "go_backwards": True}, 3),
         pytest.param("LSTM", MASKED, 3, marks=pytest.mark.full),
         ("LSTM", {**MASKED, "go_backwards": True}, 3),
@@ -101,9 +101,13 @@ def test_terms_add_up_to_the_gradient(maker, options, every):
 
 @pytest.mark.parametrize(
     ("name", "sequences"),
-    [("SimpleRNN", False), ("GRU", True), ("LSTM", True),
-     *(pytest.param(*case, marks=pytest.mark.full) for case in (("SimpleRNN", True), ("GRU", False), ("LSTM", False)))],
-)  # fmt: skip
+    [
+        ("SimpleRNN", False),
+        ("LSTM", True),
+        *(pytest.param("GRU", sequences, marks=pytest.mark.full) for sequences in (False, True)),
+        *(pytest.param(*case, marks=pytest.mark.full) for case in (("SimpleRNN", True), ("LSTM", False))),
+    ],
+)
 def test_gradients_of_states_are_those_of_a_layer_that_starts_there(name, sequences):
     """dL/ds_t by Keras' layer: the first t steps are one call of it, the rest another that starts from their states."""
     layer = random_weights(MAKERS[name](return_sequences=sequences))

@@ -49,9 +49,9 @@ def test_text_does_not_depend_on_xla():
 
 def test_text_does_not_depend_on_chunk_or_piece():
     sampling = Sampling(num_samples=3, seed=-5, top_k=5)
-    samplers = [make_sampler(chunk) for chunk in (1, 16, 200)]
+    samplers = [make_sampler(chunk) for chunk in (1, 16)]
     texts = {tuple(sampler.generate(PROMPT, 100, sampling)) for sampler in samplers}
-    streamed = list(make_sampler(chunk=64, piece=7).stream(PROMPT, 100, sampling))
+    streamed = list(make_sampler(chunk=200, piece=7).stream(PROMPT, 100, sampling))
     assert max(len(text) for pieces in streamed for text in pieces) == 7
     texts.add(tuple("".join(pieces) for pieces in zip(*streamed, strict=True)))
     assert len(texts) == 1
@@ -79,7 +79,7 @@ def test_prompt_and_empty_prompt_matter_and_nothing_to_write_is_nothing():
     assert sampler.generate(PROMPT, 0) == [""] and sampler.generate(PROMPT, -3) == [""]
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 64])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.full), 5, 64])
 def test_stop_cuts_the_text_wherever_the_pieces_end(chunk):
     plain = make_sampler().generate("a", 300)[0]
     for stop in (("c",), (plain[97:103],), (plain[50:70], plain[60:62]), (plain[40:52], plain[44:46]), (plain[-3:],)):

@@ -19,20 +19,20 @@ def burn(seconds):
 
 @pytest.fixture(scope="session")
 def shared():
-    burn(0.2)
+    burn(0.1)
 
 def test_cheap(shared):
     pass
 
 def test_dear():
-    burn(0.2)
+    burn(0.1)
 
 def test_child():
-    subprocess.run([sys.executable, "-c", "sum(range(15_000_000))"], check=True)
+    subprocess.run([sys.executable, "-c", "sum(range(6_000_000))"], check=True)
 
 @pytest.mark.full
 def test_long():
-    burn(0.2)
+    burn(0.1)
 
 @pytest.mark.full
 def test_short():
@@ -40,15 +40,15 @@ def test_short():
 
 @pytest.mark.dear
 def test_debt():
-    burn(0.2)
+    burn(0.1)
 """
 
 
 @pytest.fixture
 def run(pytester, monkeypatch):
     """Runs these tests with small limits; the lines of the report."""
-    monkeypatch.setattr(tiers, "TEST_LIMIT", 0.1)
-    monkeypatch.setattr(tiers, "COULD_BE_QUICK", 0.1)
+    monkeypatch.setattr(tiers, "TEST_LIMIT", 0.05)
+    monkeypatch.setattr(tiers, "COULD_BE_QUICK", 0.05)
     monkeypatch.setattr(tiers, "TIER_LIMIT", 1e9)
     monkeypatch.setattr(tiers, "MEMORY_LIMIT", 1e9)
     monkeypatch.setattr(tiers, "_forget", lambda item: None)  # what the tests around this one have made stays

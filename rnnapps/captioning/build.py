@@ -76,6 +76,7 @@ def _vocabulary(config: Config, found: CaptionCorpus) -> SentenceVocabulary:
         config.max_vocabulary,
         config.lowercase,
         config.min_count if config.tokens != "subword" else 1,
+        "NFC",  # captions are written, so they keep their characters
     )
 
 

@@ -28,7 +28,7 @@ class SentenceCodec(tf.Module):
     def __init__(self, vocabulary: SentenceVocabulary):
         super().__init__(name="sentence_codec")
         self.kind = vocabulary.kind
-        self.lowercase = vocabulary.lowercase
+        self.lowercase, self.form = vocabulary.lowercase, vocabulary.form
         self.size = vocabulary.size
         ids = tf.range(FIRST, self.size, dtype=tf.int32)
         symbols = tf.constant(vocabulary.symbols, tf.string, shape=(len(vocabulary.symbols),))
@@ -40,7 +40,7 @@ class SentenceCodec(tf.Module):
 
     def normalise(self, strings: tf.Tensor) -> tf.Tensor:
         """What `ops.strings.clean` makes of sentences, `(batch,)` string: all that the ids can tell of them."""
-        return clean(strings, self.lowercase)
+        return clean(strings, self.lowercase, self.form)
 
     def encode(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Ids of each sentence, without an end.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from rnnapps.data.vocabulary import JsonFile
 from rnnapps.errors import UsageError
-from rnnapps.ops.strings import clean, split_sentence
+from rnnapps.ops.strings import FORMS, Form, clean, split_sentence
 
 SENTENCE_KINDS = ("subword", "word", "char")
 PAD, END, UNSEEN, FIRST = 0, 1, 2, 3
@@ -36,24 +36,28 @@ class SentenceVocabulary(JsonFile):
             the earliest symbol of all first).
         symbols: The symbols in the order of their ids, as UTF-8 bytes or `str`.
         lowercase: Whether sentences are written in small letters before they are split.
+        form: Of Unicode, in which sentences are before they are split: "NFKC", which does not tell apart what differs
+            in looks alone, for what is read; "NFC", which keeps each character, for what is written.
 
     Attributes:
-        kind, lowercase: As given.
+        kind, lowercase, form: As given.
         symbols: Tuple of bytes; `symbols[i]` has id `i + 3`.
         size: Number of ids, `len(symbols) + 3`.
 
     Raises:
         UsageError: `kind` is unknown.
-        ValueError: There is no symbol, one is given twice, or one is none of that kind.
+        ValueError: There is no symbol, one is given twice, or one is none of that kind; or `form` is unknown.
         TypeError: `lowercase` is no bool, or a symbol neither bytes nor `str`.
     """
 
-    def __init__(self, kind: str, symbols: Iterable[bytes | str], lowercase: bool = False):
+    def __init__(self, kind: str, symbols: Iterable[bytes | str], lowercase: bool = False, form: Form = "NFKC"):
         _check_kind(kind)
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
         if not isinstance(lowercase, bool):
             raise TypeError(f"lowercase must be true or false, not {lowercase!r}")
         self.kind = kind
-        self.lowercase = lowercase
+        self.lowercase, self.form = lowercase, form
         self.symbols = tuple(_encoded(symbol) for symbol in symbols)
         if not self.symbols:
             raise ValueError("a vocabulary holds at least one symbol")
@@ -72,6 +76,7 @@ class SentenceVocabulary(JsonFile):
         size: int,
         lowercase: bool = False,
         minimum_count: int = 1,
+        form: Form = "NFKC",
     ) -> SentenceVocabulary:
         """Makes a vocabulary from the sentences of a training set.
 
@@ -82,7 +87,7 @@ class SentenceVocabulary(JsonFile):
             kind: As in the class.
             batches_of_sentences: Any number of sentences at a time, UTF-8; they are made `clean` here.
             size: Number of ids at most, the three that are no symbols among them.
-            lowercase: As in the class.
+            lowercase, form: As in the class.
             minimum_count: A word or character that stands less often in the text gets no id; nor do subwords with it.
 
         Raises:
@@ -93,14 +98,14 @@ class SentenceVocabulary(JsonFile):
             raise UsageError(f"the size of a vocabulary must be at least {FIRST + 1}, not {size}")
         if minimum_count < 1:
             raise UsageError(f"minimum_count must be at least 1, not {minimum_count}")
-        counts = _count(kind, batches_of_sentences, lowercase)
+        counts = _count(kind, batches_of_sentences, lowercase, form)
         if kind == "subword":
             symbols = _learn_subwords(counts, size - FIRST, minimum_count)
         else:
             symbols = _most_frequent(counts, size - FIRST, minimum_count)
         if not symbols:
             raise UsageError(f"there is no {kind} that the sentences hold {minimum_count} times or more")
-        return cls(kind, symbols, lowercase)
+        return cls(kind, symbols, lowercase, form)
 
     @property
     def size(self) -> int:
@@ -109,19 +114,19 @@ class SentenceVocabulary(JsonFile):
     def to_dict(self) -> dict[str, Any]:
         """The vocabulary as values that JSON holds."""
         symbols = [symbol.decode("utf-8") for symbol in self.symbols]
-        return {"kind": self.kind, "lowercase": self.lowercase, "symbols": symbols}
+        return {"kind": self.kind, "lowercase": self.lowercase, "form": self.form, "symbols": symbols}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """What `to_dict` gave; where it says no form, as none did once, it is NFKC.
 
         Raises:
             KeyError, TypeError, ValueError or UsageError: It is no vocabulary.
         """
-        return cls(content["kind"], content["symbols"], content["lowercase"])
+        return cls(content["kind"], content["symbols"], content["lowercase"], content.get("form", "NFKC"))
 
     def _key(self) -> tuple[object, ...]:
-        return self.kind, self.lowercase, self.symbols
+        return self.kind, self.lowercase, self.form, self.symbols
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SentenceVocabulary) and self._key() == other._key()
@@ -159,10 +164,10 @@ def _encoded(text: bytes | str, errors: str = "strict") -> bytes:
     return text.encode("utf-8", errors) if isinstance(text, str) else text
 
 
-def _count(kind: str, batches: Iterable[Sequence[bytes | str]], lowercase: bool) -> Counter[bytes]:
+def _count(kind: str, batches: Iterable[Sequence[bytes | str]], lowercase: bool, form: Form) -> Counter[bytes]:
     """How often each character (`"char"`) or each word with its space (any other kind) stands in the sentences."""
 
-    counter = _counter(kind == "char", lowercase)
+    counter = _counter(kind == "char", lowercase, form)
     counts: Counter[bytes] = Counter()
     for batch in batches:
         data = [_encoded(sentence, "surrogatepass") for sentence in batch]
@@ -173,12 +178,12 @@ def _count(kind: str, batches: Iterable[Sequence[bytes | str]], lowercase: bool)
 
 
 @functools.cache
-def _counter(characters: bool, lowercase: bool) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+def _counter(characters: bool, lowercase: bool, form: Form) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """The graph that counts: strings `(batch,)` to the different pieces, `(pieces,)` string, and int64 counts."""
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
     def counted(strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        text = clean(strings, lowercase)
+        text = clean(strings, lowercase, form)
         pieces = tf.strings.unicode_split(text, "UTF-8") if characters else pretokens(text)
         different, _, count = tf.unique_with_counts(pieces.flat_values, tf.int64)
         return different, count

@@ -23,6 +23,8 @@ def windows(
     position: int = 0,
     epochs: int | None = None,
     share: Share = ALL_ROWS,
+    cold_starts: float = 0.0,
+    seed: int = 0,
 ) -> tf.data.Dataset:
     """Batches of consecutive windows, for training with states carried from batch to batch.
 
@@ -40,12 +42,14 @@ def windows(
             would have come after that many batches.
         epochs: The stream ends after so many passes, those in `position` included; None: never.
         share: Of the rows of each batch; the others are not read.
+        cold_starts: Share of the windows, drawn at random, that begin as a span does although none begins there.
+        seed: Of that draw; each batch has its own by its number.
 
     Returns:
         Dataset of `({"tokens": int32 (B, T), "reset": bool (B,)}, targets int32 (B, T), weights float32 (B, T))`.
-        `tokens` is `targets` one step later: 0 at the start of a span, else the token before. `reset` says that
-        the row's states start at zero: a span begins, or the row's stream does. `weights` is 1 for a token and 0 for
-        padding, where tokens and targets are 0.
+        `reset` says that the row's states start at zero: a span begins, or the row's stream does, or a cold start was
+        drawn. `tokens` is `targets` one step later: 0 in the first place of a row with `reset`, else the token before.
+        `weights` is 1 for a token and 0 for padding, where tokens and targets are 0.
 
     Raises:
         UsageError: There is no such part, it is too short, or a number is out of range.
@@ -54,13 +58,16 @@ def windows(
     rows = len(index.rows)
     if position < 0:
         raise UsageError(f"position must be at least 0, not {position}")
+    if not 0 <= cold_starts <= 1:
+        raise UsageError(f"cold_starts must be from 0 to 1, not {cold_starts}")
 
     def blocks() -> Iterator[_Batches]:
         now = position
         while epochs is None or now < epochs * index.length:
             first = now % index.length
             count = min(index.batches_per_block, index.length - first)
-            yield index.batches(first, count)
+            drawn = [index.drawn(seed, number, cold_starts) for number in range(now, now + count)]
+            yield index.batches(first, count, np.stack(drawn))
             now += count
 
     signature = (
@@ -98,6 +105,7 @@ class _Index:
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         self._corpus, self._steps = corpus, steps
+        self._batch_size = batch_size
         self.rows = np.arange(batch_size)[share.rows(batch_size)]
         spans = np.array(corpus.spans(split), np.int64).reshape(-1, 2)
         self._starts, self._stops = spans[:, 0], spans[:, 1]
@@ -113,13 +121,24 @@ class _Index:
             )
         self.batches_per_block = max(1, min(self.length, _BLOCK // (batch_size * steps)))
 
-    def batches(self, first: int, count: int) -> _Batches:
-        """Batches `first` to `first + count` of an epoch, stacked along a new first axis."""
+    def drawn(self, seed: int, number: int, share: float) -> np.ndarray:
+        """Which rows of a batch, counted from the first epoch on, are chosen to begin anew: `(B,)` bool."""
+        if not share:
+            return np.zeros(len(self.rows), bool)
+        return np.random.default_rng((seed, number)).random(self._batch_size)[self.rows] < share
+
+    def batches(self, first: int, count: int, drawn: np.ndarray) -> _Batches:
+        """Batches `first` to `first + count` of an epoch, stacked along a new first axis.
+
+        Args:
+            first, count: As above.
+            drawn: `(count, B)` bool: windows that begin as a span does.
+        """
         numbers = np.arange(first, first + count)[:, None] + self.rows * self.length  # (count, B)
         spans = np.searchsorted(self._first_windows, numbers, side="right") - 1
         starts = self._starts[spans] + (numbers - self._first_windows[spans]) * self._steps
         stops = np.minimum(starts + self._steps, self._stops[spans])
-        cold = starts == self._starts[spans]  # (count, B)
+        reset = (starts == self._starts[spans]) | (numbers % self.length == 0) | drawn  # (count, B)
 
         ids = self._read(starts[0] - 1, stops[-1])  # (B, read)
         steps = np.arange(self._steps)
@@ -128,8 +147,7 @@ class _Index:
         flat = np.where(real, column + (np.arange(len(self.rows)) * ids.shape[1])[:, None], 1)
         targets = np.where(real, ids.ravel()[flat], 0)
         tokens = np.where(real, ids.ravel()[flat - 1], 0)
-        tokens[:, :, 0][cold] = 0
-        reset = cold | (numbers % self.length == 0)
+        tokens[:, :, 0][reset] = 0
         return {"tokens": tokens, "reset": reset}, targets, real.astype(np.float32)
 
     def _read(self, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:

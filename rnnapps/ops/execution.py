@@ -36,7 +36,7 @@ def is_being_saved() -> bool:
 
 
 def as_saved(options: tf.saved_model.SaveOptions) -> contextlib.AbstractContextManager[None]:
-    """While open, what is traced is what `tf.saved_model.save` with these options traces, which need not do it again."""
+    """While open, what is traced is what `tf.saved_model.save` with these options would trace again."""
     context: contextlib.AbstractContextManager[None] = save_context.save_context(options)
     return context
 

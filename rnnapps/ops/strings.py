@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 import unicodedata
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,8 @@ _LONG = rf"((?s:.){{{MAX_PIECE - 1}}})((?s:.))"
 _BLANK = r"[\x00-\x20\x7f-\x{9f}\pZ]+"
 # Strings are there only; their numbers would go to a GPU and back for each operation.
 CPU = "CPU:0"
+Form = Literal["NFC", "NFKC"]
+FORMS: tuple[Form, ...] = get_args(Form)
 _PAGE = 256
 # Hangul is composed by arithmetic (The Unicode Standard, section 3.12): first codes of L, V, T and of the syllables.
 _L, _V, _T, _SYLLABLE = 0x1100, 0x1161, 0x11A7, 0xAC00
@@ -76,48 +79,66 @@ def split_sentence(strings: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(marked, sep=_MARK)[:, 1:]
 
 
-def clean(strings: tf.Tensor, lowercase: bool = False) -> tf.Tensor:
+def clean(strings: tf.Tensor, lowercase: bool = False, form: Form = "NFKC") -> tf.Tensor:
     """Text in one form, whatever form it came in.
 
-    It is in Unicode's NFKC; each run of white space and control characters is one space; none stands at either end.
-    With `lowercase` it is in small letters, and in NFKC after that. What `clean` gave, `clean` leaves as it is.
+    It is in a normalisation form of Unicode; each run of white space and control characters is one space; none stands
+    at either end. With `lowercase` it is in small letters, and in that form after that. What `clean` gave, `clean`
+    leaves as it is.
 
     Args:
         strings: `(batch,)` string, UTF-8; bytes that are not become U+FFFD.
+        lowercase: As above.
+        form: One of `FORMS`.
 
     Returns:
         `(batch,)` string, UTF-8.
     """
-    text = nfkc(strings)
+    text = normalised(strings, form)
     if lowercase:
-        text = nfkc(tf.strings.lower(text, encoding="utf-8"))
+        text = normalised(tf.strings.lower(text, encoding="utf-8"), form)
     return tf.strings.strip(tf.strings.regex_replace(text, _BLANK, " "))
 
 
-# A function, so that it is traced once, and its tables are written once, however many endpoints take text.
-@tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
-def nfkc(strings: tf.Tensor) -> tf.Tensor:
-    """Unicode normalisation form NFKC (Unicode Standard Annex 15), by the tables of Python's `unicodedata`.
+def normalised(strings: tf.Tensor, form: Form = "NFKC") -> tf.Tensor:
+    """A normalisation form of Unicode (Unicode Standard Annex 15), by the tables of Python's `unicodedata`.
 
     Args:
         strings: `(batch,)` string, UTF-8; bytes that are not become U+FFFD.
+        form: One of `FORMS`. NFC keeps each character, in one spelling; NFKC also puts the plain character in place
+            of one that differs from it in looks alone, such as a wide letter, a ligature or a raised digit.
 
     Returns:
         `(batch,)` string, UTF-8.
     """
+    return _in_form(form)(strings)
+
+
+@functools.cache
+def _in_form(form: Form) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function, so that it is traced once, and its tables are written once, however many endpoints take text."""
+    function = functools.partial(_normalise, form=form)
+    found: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+        function, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False
+    )
+    return found
+
+
+def _normalise(strings: tf.Tensor, form: Form) -> tf.Tensor:
+    tables = _tables(form)
     strings = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8", errors="replace")
     # Most text is in this form already, which one regular expression finds out.
     with tf.device(CPU):
-        changed = tf.where(~tf.strings.regex_full_match(strings, _tables().settled))
+        changed = tf.where(~tf.strings.regex_full_match(strings, tables.settled))
         text = tf.strings.unicode_decode(tf.gather_nd(strings, changed), "UTF-8")
-        codes, rows = _composed(*_decomposed(text))
+        codes, rows = _composed(*_decomposed(text, tables), tables)
         text = tf.RaggedTensor.from_value_rowids(codes, rows, nrows=tf.shape(changed, tf.int64)[0], validate=False)
         return tf.tensor_scatter_nd_update(strings, changed, tf.strings.unicode_encode(text, "UTF-8"))
 
 
-def _decomposed(text: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Code points of a ragged text in NFKD, but with whole Hangul syllables, and the row of each: both `(codes,)`."""
-    codes, tables = text.flat_values, _tables()
+def _decomposed(text: tf.RaggedTensor, tables: _Tables) -> tuple[tf.Tensor, tf.Tensor]:
+    """Code points of a ragged text taken apart, but for Hangul syllables, and the row of each: both `(codes,)`."""
+    codes = text.flat_values
     image = tables.image.of(codes)
     itself = tf.size(tables.images) + tf.range(tf.size(codes))
     start = tf.where(image > 0, image // 32, itself)
@@ -130,11 +151,11 @@ def _decomposed(text: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.gather(codes, order), rows
 
 
-def _composed(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _composed(codes: tf.Tensor, rows: tf.Tensor, tables: _Tables) -> tuple[tf.Tensor, tf.Tensor]:
     """What `_decomposed` gave, with each character and the marks after it made one where Unicode has that one."""
 
     def compose(codes: tf.Tensor, rows: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        kind = _tables().mark.of(codes)
+        kind = tables.mark.of(codes)
         head = _heads(kind, rows)
         here = tf.range(tf.size(codes))
         before = tf.maximum(here - 1, 0)
@@ -144,7 +165,7 @@ def _composed(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # What stands between blocks it: a mark of the same class, or any mark before what is none. (No character is
         # the second of one pair and the first of another, so pairs that are found at the same time never overlap.)
         near = tf.equal(base, before) | (tf.gather(kind, before) < kind)
-        one = _pair(tf.gather(codes, base), codes)
+        one = _pair(tf.gather(codes, base), codes, tables)
         fits = near & (one >= 0) & (here > 0) & tf.equal(tf.gather(rows, base), rows)
         found = tf.where(fits)[:, 0]
         target = tf.gather(base, found)
@@ -170,9 +191,9 @@ def _heads(kind: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return tf.equal(kind, 0) | tf.not_equal(rows, tf.concat([[-1], rows[:-1]], 0))
 
 
-def _pair(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+def _pair(left: tf.Tensor, right: tf.Tensor, tables: _Tables) -> tf.Tensor:
     """The one character that two stand for, or -1. All `(codes,)` int32."""
-    keys, ones = _tables().pair_keys, _tables().pair_ones
+    keys, ones = tables.pair_keys, tables.pair_ones
     key = tf.cast(left, tf.int64) * 2**32 + tf.cast(right, tf.int64)
     place = tf.minimum(tf.searchsorted(keys, key), keys.size - 1)
     one = tf.where(tf.equal(tf.gather(keys, place), key), tf.gather(ones, place), -1)
@@ -199,8 +220,8 @@ class _Pages:
 
 
 class _Tables(NamedTuple):
-    settled: str  # regular expression of text that is in NFKC, whatever its characters stand beside
-    image: _Pages  # 32 times the start in `images`, plus the length, of each code point's NFKD where that differs
+    settled: str  # regular expression of text that is in the form, whatever its characters stand beside
+    image: _Pages  # 32 times the start in `images`, plus the length, of each code point taken apart where that differs
     images: np.ndarray
     mark: _Pages  # canonical combining class
     pair_keys: np.ndarray  # first code * 2**32 + second code, rising
@@ -208,7 +229,7 @@ class _Tables(NamedTuple):
 
 
 @functools.cache
-def _tables() -> _Tables:
+def _tables(form: Form) -> _Tables:
     """Unicode's data as arrays. They go into a graph as constants, so an exported model keeps its own."""
     images: list[int] = []
     image, mark, pairs = {}, {}, {}
@@ -218,14 +239,16 @@ def _tables() -> _Tables:
             mark[code] = combining
         if not (parts := unicodedata.decomposition(character)):
             continue
-        whole = unicodedata.normalize("NFKD", character)
+        whole = unicodedata.normalize("NFD" if form == "NFC" else "NFKD", character)
+        if whole == character:  # NFC leaves a character that differs from another in looks alone
+            continue
         image[code] = 32 * len(images) + len(whole)
         images.extend(map(ord, whole))
         if not parts.startswith("<") and " " in parts and unicodedata.normalize("NFC", character) == character:
             left, right = (int(part, 16) for part in parts.split())
             pairs[left * 2**32 + right] = code
     unsettled = set(mark) | {key % 2**32 for key in pairs}
-    unsettled |= {code for code in image if unicodedata.normalize("NFKC", chr(code)) != chr(code)}
+    unsettled |= {code for code in image if unicodedata.normalize(form, chr(code)) != chr(code)}
     unsettled |= {*range(_V, _V + _V_COUNT), *range(_T + 1, _T + _T_COUNT)}
     firsts = sorted(code for code in unsettled if code - 1 not in unsettled)
     lasts = sorted(code for code in unsettled if code + 1 not in unsettled)

@@ -80,6 +80,8 @@ class Config:
     """Streams of text that are read side by side."""
     steps: int = 60
     """Tokens in a window; gradients reach back this far, the state goes on."""
+    cold_starts: float = 0.05
+    """Share of the windows that begin from nothing, as every prompt and every document does."""
     optimizer: Literal["adam", "adamw", "rmsprop", "adagrad"] = "adam"
     """How gradients change the weights."""
     learning_rate: float = 0.006
@@ -144,6 +146,7 @@ class Config:
             check_range(self, name, 0, 0.5)
         check_range(self, "layers", 1, 4)
         check_range(self, "dropout", 0, 0.95)
+        check_range(self, "cold_starts", 0, 1)
         check_range(self, "smoothing", 0, 0.9999)
         check_range(self, "seed", 0, _SEED_LIMIT)
         if self.tied and self.embedding != self.units:
@@ -160,14 +163,14 @@ PRESETS: dict[str, Config] = {
         _PLAIN,
         preset="min-char-rnn", cell="simple_rnn", units=100, batch_size=1, steps=25,
         optimizer="adagrad", learning_rate=0.1, clip="value", clip_at=5.0, warmup_steps=0, schedule="constant",
-        weight_scale=0.01, loss="sum", smoothing=0.999, sample_every=100,
+        weight_scale=0.01, loss="sum", smoothing=0.999, sample_every=100, cold_starts=0.0,
     ),
     # Karpathy's Torch program at its defaults.
     "char-rnn": replace(
         _PLAIN,
         preset="char-rnn", units=128, layers=2, batch_size=50, steps=50,
         optimizer="rmsprop", learning_rate=0.002, clip="value", clip_at=5.0, warmup_steps=0, schedule="constant",
-        minutes=10, epochs=50,
+        minutes=10, epochs=50, cold_starts=0.0,
     ),
     # Small enough for one core's cache, so it writes some 20 times as fast as "large".
     "small": Config(

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def train(config: Config) -> keras.Model:
     loop = _loop(run, config, corpus, console, spread)
 
     def batches(position: int, share: Share) -> Any:
-        return windowed.windows(corpus, "train", config.batch_size, config.steps, position=position, share=share)
+        return windowed.windows(
+            corpus, "train", config.batch_size, config.steps, position, None, share, config.cold_starts, config.seed
+        )
 
     run.carry_out(loop, config, batches, f"{_learnt(config)}, {config.preset}", "validation_nats")
     run.stop_if_interrupted(loop)
@@ -180,6 +183,7 @@ def _finish(run: Run, config: Config, corpus: Corpus, console: Console) -> keras
             f"test: {nats:.4f} nats/{config.tokens} ({nats / math.log(2):.4f} bits) on the last "
             f"{corpus.tokens_in('test'):,} {config.tokens}s, which training never saw"
         )
+        _say_if_guessing_is_better("test", nats, baselines(corpus, "test"))
     console.say(f"model: {run.model_path}; write with it: python -m rnnapps.text_generation predict --run {run.folder}")
     return model
 
@@ -195,6 +199,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     if options.text:
         model = _text_model(options.run, options.model)
         figures = {str(path): model.score_file(path) for path in options.text}
+        guessing = {"uniform": math.log(model.vocabulary.size)}
     elif options.model is not None:
         raise UsageError(f"--model {options.model} without --text: wanted --text FILE, since an export holds no text")
     else:
@@ -204,7 +209,11 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
             raise UsageError(f"--split {options.split}: the run {run.folder} holds nothing out for it")
         nats = Evaluator(run.load_model()).nats_per_token(corpus, options.split)
         figures = {f"{_learnt(config)}, {options.split}": (nats, corpus.tokens_in(options.split))}
-        figures |= {f"baseline {name}": (cost, None) for name, cost in baselines(corpus, options.split).items()}
+        guessing = baselines(corpus, options.split)
+        figures |= {f"baseline {name}": (cost, None) for name, cost in guessing.items()}
+    for name, (nats, tokens) in figures.items():
+        if tokens is not None:
+            _say_if_guessing_is_better(name, nats, guessing)
     rows = {
         name: {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(nats), "tokens": tokens}
         for name, (nats, tokens) in figures.items()
@@ -217,6 +226,17 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         count = "" if row["tokens"] is None else f"{row['tokens']:,}"
         print(f"{name:32}{row['nats']:10.4f}{row['bits']:10.4f}{row['perplexity']:12.3f}{count:>12}")
     return rows
+
+
+def _say_if_guessing_is_better(name: str, nats: float, guessing: Mapping[str, float]) -> None:
+    """Says so on standard error where a figure is worse than that of a baseline which knows nothing of the order."""
+    (baseline, cost), *_ = [item for item in guessing.items() if item[0] != "bigram"][::-1]
+    if nats > cost:
+        print(
+            f"{name}: {nats:.4f} nats are worse than {cost:.4f}, the cost of guessing each token alone ({baseline}): "
+            "the network has learnt nothing that helps here, so train longer, or on text of this kind",
+            file=sys.stderr,
+        )
 
 
 def _text_model(run: Path | None, model: Path | None) -> TextModel:

@@ -22,7 +22,7 @@ from rnnapps.training.translation_scores import by_length, scores
 from rnnapps.translation.alignment import plot
 from rnnapps.translation.build import DATA, learnt, load_vocabularies
 from rnnapps.translation.config import SHIPPED_MODEL, Config, Evaluate, Predict
-from rnnapps.translation.long_sentences import in_parts
+from rnnapps.translation.long_sentences import in_parts, joined
 from rnnapps.translation.verbs import RUN, Decoding
 
 
@@ -63,10 +63,11 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         text = "".join(f"{one}\n" for one in found)
         write_whole(options.output, lambda path: path.write_text(text, encoding="utf-8"))
     table: dict[str, Any] = {
-        name: scores(found, targets, options.lowercase),
-        "baseline copy": scores(sources, targets, options.lowercase),
+        name: scores(found, targets, options.lowercase, options.tokenize),
+        "baseline copy": scores(sources, targets, options.lowercase, options.tokenize),
     }
-    lengths = by_length(sources, found, targets, options.lowercase) if options.by_length else {}
+    how = (options.lowercase, options.tokenize)
+    lengths = by_length(sources, found, targets, *how) if options.by_length else {}
     if options.json:
         print(json.dumps({**table, "by_length": lengths} if lengths else table, ensure_ascii=False))
         return table
@@ -107,7 +108,7 @@ def predict(options: Predict) -> list[list[str]]:
         if number == 0 and options.plot_attention is not None:
             plot(options.plot_attention, answers[0])
         of_parts = [[text.decode("utf-8") for text in answer["translation"]] for answer in answers]
-        texts = [" ".join(some) for some in zip(*of_parts, strict=True)]
+        texts = [joined(some) for some in zip(*of_parts, strict=True)]
         if any(answer["truncated"][0] for answer in answers):
             print(
                 f"translation {number + 1} ran to its limit of --max-length {how.max_length} tokens, or of twice as "

@@ -15,6 +15,7 @@ from rnnapps.data.pair_sources import DEFAULT_DATASET, DEFAULT_LANGUAGES, pair_s
 from rnnapps.data.sentence_codec import SentenceCodec, encoder
 from rnnapps.data.sentences import SentenceVocabulary, in_chunks
 from rnnapps.models.translator import translator
+from rnnapps.ops.strings import Form
 from rnnapps.translation.config import Config
 
 DATA = "pairs"
@@ -59,14 +60,17 @@ def load_vocabularies(folder: Path) -> Vocabularies:
 
 
 def _vocabularies(config: Config, splits: Splits[Pair]) -> Vocabularies:
-    def learn(sides: tuple[int, ...]) -> SentenceVocabulary:
+    def learn(form: Form, *sides: int) -> SentenceVocabulary:
         sentences = (pair[side] for pair in splits.train() for side in sides)
-        return SentenceVocabulary.learn(config.tokens, in_chunks(sentences), config.max_vocabulary, config.lowercase)
+        return SentenceVocabulary.learn(
+            config.tokens, in_chunks(sentences), config.max_vocabulary, config.lowercase, form=form
+        )
 
+    # What is written keeps its characters; of what is read, those that look alike are one.
     if config.joint:
-        both = learn((0, 1))
+        both = learn("NFC", 0, 1)
         return both, both
-    return learn((0,)), learn((1,))
+    return learn("NFKC", 0), learn("NFC", 1)
 
 
 def network(config: Config, vocabularies: Vocabularies, dtype: str = "float32") -> keras.Model:

@@ -52,6 +52,9 @@ class Evaluate(Decoding):
     """--pairs names two files, whose lines belong together."""
     lowercase: bool = False
     """Score without regard to capital letters."""
+    tokenize: Literal["auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = "auto"
+    """How BLEU cuts texts into words, as sacrebleu calls it; auto takes zh for Chinese, ja-mecab (or char without it)
+    for Japanese, char for Thai, Lao, Tibetan, Burmese and Khmer, and 13a for all others."""
     by_length: bool = False
     """Also print a line for each length of the source."""
     output: Path | None = None

@@ -138,8 +138,8 @@ NESTED = {
     [
         (cells.LSTMCell, "zoneout of residual"),
         (cells.LSTMCell, "wrapper"),
-        (cells.PeepholeLSTMCell, "residual of zoneout"),
         (cells.PeepholeLSTMCell, "zoneout twice"),
+        pytest.param(cells.PeepholeLSTMCell, "residual of zoneout", marks=pytest.mark.full),
         pytest.param(cells.PeepholeLSTMCell, "zoneout of residual", marks=pytest.mark.full),
         pytest.param(cells.PeepholeLSTMCell, "wrapper", marks=pytest.mark.full),
         pytest.param(cells.LSTMCell, "residual of zoneout", marks=pytest.mark.full),
@@ -172,11 +172,11 @@ def make_dropped(inner):
 @pytest.mark.parametrize("inner", [cells.LSTMCell, cells.PeepholeLSTMCell])
 def test_gradient_in_training_is_the_slope(inner):
     """Along random directions of each source, all masks drawn anew from the same seeds for every evaluation."""
-    mask = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]], bool)
+    mask = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 1]], bool)
 
     cell = make_dropped(inner)
     layer, seeds = unroll(cell), [variable.numpy() for variable in cell.non_trainable_variables]
-    at = [tf.constant(inputs(3, 4)), *start_of(cell, 3), *[tf.constant(w.numpy()) for w in cell.trainable_weights]]
+    at = [tf.constant(inputs(3, 3)), *start_of(cell, 3), *[tf.constant(w.numpy()) for w in cell.trainable_weights]]
 
     def loss(sources):
         """And the weights that it was computed with."""
@@ -218,7 +218,7 @@ def test_a_model_trains_and_comes_back_from_its_file(kind, by_xla, tmp_path):
     model.compile("sgd", "mse", jit_compile=by_xla, run_eagerly=not by_xla)
     x = inputs(dtype="float32")
     x[1, 3:] = 0
-    history = model.fit(x, np.ones((BATCH, TIME, UNITS)), epochs=2, verbose=0)
+    history = model.fit(x, np.ones((BATCH, TIME, UNITS)), epochs=1, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -33,8 +33,17 @@ def quick_for(names):
 
 
 each_mechanism = quick_for(MECHANISMS.values())
-# Without the one whose program is the largest: it has its turn under XLA.
-each_small_mechanism = quick_for(set(MECHANISMS.values()) - {"MLSTMCell"})
+# Programs of the whole loop are dear to make, so that the quick tests of one take turns: a cell with hand-written gates
+# (a wrapper hands out those of its cell), one with automatic gates, one that has all steps at once. The convolution is
+# traced, in shards and under XLA in tests/layers/test_conv_lstm2d.py, where Keras' own layer is the measure.
+SHOWN = {
+    "traced": ("LSTMCell", "PeepholeLSTMCell", "MinGRUCell"),  # in shards too, of a number of rows that is not known
+    "in shards": ("ZoneoutCell", "MinGRUCell"),
+    "under XLA": ("ZoneoutCell", "PeepholeLSTMCell", "MinGRUCell", "MLSTMCell"),
+    # With hand-written gates by the XLA case of `test_weight_drop_is_one_mask_for_all_steps_and_rows`.
+    "loop under XLA": ("PeepholeLSTMCell", "MinGRUCell"),
+    "in a model": ("LSTMCell", "MinGRUCell"),
+}
 case_of = functools.cache(Case)
 
 
@@ -136,7 +145,7 @@ def test_step_is_its_equations(name):
 # === The cell over time ===
 
 
-@every_cell
+@quick_for({*MECHANISMS.values(), "ProjectedLSTMCell"})  # whose output is not as wide as its state
 def test_shapes_are_known_before_the_data(case):
     x, start, _ = case.tensors()
     sequence, *states = case.unrolled(x, initial_state=start)
@@ -157,7 +166,7 @@ def test_shapes_are_known_before_the_data(case):
 @pytest.mark.parametrize(
     ("name", "mask"),
     [
-        pytest.param(name, mask, marks=[] if mask == "inner" or name in MECHANISMS.values() else pytest.mark.full)
+        pytest.param(name, mask, marks=[] if mask == "inner" or name in SHOWN["traced"] else pytest.mark.full)
         for name in ENTRIES
         for mask in MASKS
     ],
@@ -168,14 +177,14 @@ def test_engine_is_the_hand_loop(case, mask, monkeypatch):
     assert_same(case.gradients(case.engine, *tensors), case.loop_by_hand(*tensors))
 
 
-@each_small_mechanism
+@quick_for(SHOWN["traced"])
 @pytest.mark.parametrize("mask", MASKS)
 def test_traced_engine_is_the_hand_loop(case, mask):
     tensors = case.tensors(mask=MASKS[mask])
     assert_same(case.traced_engine(*tensors), case.loop_by_hand(*tensors))
 
 
-@each_small_mechanism
+@quick_for(SHOWN["traced"])
 @pytest.mark.parametrize("rows", [1, 3, ROWS])
 def test_any_number_of_rows(case, rows):
     tensors = case.tensors(rows, mask=np.resize(MASKS["inner"], (rows, TIME)))
@@ -183,7 +192,7 @@ def test_any_number_of_rows(case, rows):
     assert case.traced_engine.experimental_get_tracing_count() == 1
 
 
-@each_small_mechanism
+@quick_for(SHOWN["in shards"])
 def test_known_sizes_without_a_mask(case):
     tensors = case.tensors(ROWS)
     found = case.traced_engine_without_mask(*tensors)
@@ -195,14 +204,14 @@ def test_known_sizes_without_a_mask(case):
         assert np.any(gradient != 0), weight.path
 
 
-@each_mechanism
+@quick_for(SHOWN["under XLA"])
 def test_compiled_by_xla_is_the_same(case):
     tensors = case.tensors(mask=MASKS["inner"])
     compiled = case.function(case.engine, BATCH, TIME, jit_compile=True)
     assert_same(compiled(*tensors), case.loop_by_hand(*tensors))
 
 
-@each_small_mechanism
+@quick_for(SHOWN["loop under XLA"])
 def test_loop_compiled_by_xla_is_the_same(case):
     layer = case.unroll(execution="xla")
     x, start, mask = tensors = case.tensors(mask=MASKS["left"])
@@ -215,7 +224,8 @@ def test_loop_compiled_by_xla_is_the_same(case):
             layer(x)
 
 
-@every_cell
+# Every cell's gradients are held by `test_engine_is_the_hand_loop` to those of the hand loop, which are TensorFlow's.
+@quick_for({*MECHANISMS.values(), "RGLRUCell"})  # whose root has a floor
 def test_gradient_is_the_slope_in_float64(name):
     """Along random directions of the inputs, of each initial state and of each weight."""
     case = case_of(name, "float64")
@@ -227,14 +237,14 @@ def test_gradient_is_the_slope_in_float64(name):
         assert np.sum(gradient * direction) == pytest.approx(case.slope(i, direction, *tensors), rel=1e-5, abs=1e-7), i
 
 
-@every_cell
+@each_mechanism
 def test_one_step_is_the_cell(case):
     x, start, mask = case.tensors(time=1)
     for run in (case.engine, case.engine_without_mask):
         assert_same(case.gradients(run, x, start, mask), case.gradients(case.hand_loop, x, start, mask))
 
 
-@every_cell
+@each_mechanism
 def test_options_of_the_layer(case):
     x, start, mask = case.tensors(mask=MASKS["inner"])
     sequence, *states = case.engine(x, start, mask)
@@ -244,7 +254,7 @@ def test_options_of_the_layer(case):
     assert_same(zeroed(x, initial_state=start, mask=mask), [sequence * zeroes, *states])
 
 
-@every_cell
+@each_mechanism
 def test_stateful_windows_are_one_long_pass(case):
     x = case.tensors(time=6)[0]
     layer = case.unroll(stateful=True, return_state=False)
@@ -257,7 +267,7 @@ def test_stateful_windows_are_one_long_pass(case):
     assert np.abs(windows[1] - layer(x[:, 2:4])).max() < 1e-5 < np.abs(windows[0] - windows[1]).max()
 
 
-@each_mechanism
+@quick_for(SHOWN["traced"])
 def test_one_trace_for_each_bucket_of_lengths(case):
     traces = []
 
@@ -286,7 +296,7 @@ def test_mixed_precision_keeps_weights_in_float32(name):
 # === In a model ===
 
 
-@each_small_mechanism
+@quick_for(SHOWN["in a model"])
 def test_a_model_trains_compiled_and_comes_back_from_its_file(case, tmp_path):
     layer = Unroll(case.make(), return_sequences=True)
     model = keras.Sequential([keras.Input((None, *case.features)), layer])

@@ -192,7 +192,7 @@ def run_here(folder: Path, requests: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("kind", "run"),
-    [("subword", run_here), ("char", run_here),
+    [("subword", run_here), pytest.param("char", run_here, marks=pytest.mark.full),
      *(pytest.param(kind, run_in_c_api, marks=pytest.mark.full) for kind in KINDS)],
 )  # fmt: skip
 def test_it_works_inside_a_server(kind: str, run: Callable[[Path, list[Any]], list[Any]], tmp_path: Path) -> None:

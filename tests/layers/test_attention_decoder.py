@@ -163,7 +163,8 @@ def test_rows_in_shards_and_a_program_of_xla_change_nothing(compiled, monkeypatc
     """Nineteen rows run in two shards where a graph runs them, and in one under XLA."""
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 2)
     monkeypatch.setattr(time_loop, "_STEPS_PER_TURN", 1)  # less to trace
-    layer, inputs = build("gru", score="general"), data(rows=19)
+    layer, (x, memory, mask) = build("gru", score="general"), data(rows=19)
+    inputs = x[:, :3], memory, mask
     found = gradients(layer, inputs, compiled)
     tf.config.run_functions_eagerly(True)
     slow = gradients(twin(layer, execution="loop"), inputs)
@@ -175,8 +176,8 @@ def test_rows_in_shards_and_a_program_of_xla_change_nothing(compiled, monkeypatc
 @pytest.mark.parametrize(
     ("cell", "more"),
     [
-        *(("gru", "coverage"), ("lstm", "sentinel"), ("layer_norm", "coverage"), ("min", "sentinel")),
-        *(pytest.param(cell, "coverage", marks=pytest.mark.full) for cell in ("lstm", "min")),
+        *(("gru", "coverage"), ("lstm", "sentinel"), ("min", "sentinel")),
+        *(pytest.param(cell, "coverage", marks=pytest.mark.full) for cell in ("lstm", "min", "layer_norm")),
         *(pytest.param(cell, "sentinel", marks=pytest.mark.full) for cell in ("gru", "layer_norm")),
     ],
 )
@@ -219,7 +220,9 @@ def test_what_is_masked_is_not_looked_at_and_changes_nothing():
     assert np.all(np.isfinite(nothing[0])) and np.all(np.array(nothing[1]) == 0)
 
 
+@pytest.mark.full
 def test_gradient_equals_finite_differences():
+    """The slow twin's gradients, to which the quick tier holds the others, are TensorFlow's own."""
     layer = AttentionDecoder(cells.LSTMCell(UNITS, dtype="float64"), units=OUT, coverage=True, dtype="float64")
     layer.build((None, None, FEATURES), (None, None, MEMORY))
     x, memory, mask = data()

@@ -125,9 +125,9 @@ def test_convolutions_against_the_equations(options):
     [
         *(pytest.param(flags, marks=FULL) for flags in ({}, {"return_sequences": True}, {"return_state": True})),
         {"use_bias": False, "return_sequences": True},
-        {"activation": "relu"},
+        pytest.param({"activation": "relu"}, marks=FULL),
         {"activation": None, "recurrent_activation": "hard_sigmoid", "return_state": True},
-        {"window": 1},
+        pytest.param({"window": 1}, marks=FULL),
         {"window": 4, "padding": "same"},
         {"unroll": True, "return_sequences": True},
     ],
@@ -219,7 +219,7 @@ RATES = [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.2, "recurre
 def test_dropout_draws_what_keras_draws(rates):
     """On the engine, a mask for each gate."""
     ours, theirs = pair(return_sequences=True, return_state=True, seed=7, **rates)
-    x = inputs()[:, :4]
+    x = inputs()[:, :2]
     for training in (True, True, False):
         assert_same(run(ours, x, training=training), run(theirs, x, training=training))
         assert ours.execution_reason.startswith("scan")
@@ -229,7 +229,7 @@ def test_dropout_draws_what_keras_draws(rates):
 
 def test_dropout_in_two_shards_draws_what_keras_draws():
     ours, theirs = pair(shape=(20, *SHAPE[1:]), return_sequences=True, seed=7, **RATES[2])
-    x = inputs((20, *SHAPE[1:]))
+    x = inputs((20, *SHAPE[1:]))[:, :3]
     assert_same(tf.function(lambda x: run(ours, x, training=True), autograph=False)(x), run(theirs, x, training=True))
     assert "rows in 2 loops" in ours.execution_reason
 
@@ -271,7 +271,7 @@ def test_exchange_with_keras():
 
 @pytest.mark.parametrize("by_xla", [False, pytest.param(True, marks=FULL)])
 def test_fit_is_the_fit_of_keras(by_xla):
-    x, wanted, found = inputs()[:, :3], inputs((BATCH, 3, 4, 4, FILTERS)), []
+    x, wanted, found = inputs()[:, :2], inputs((BATCH, 2, 4, 4, FILTERS)), []
     for layer in pair(return_sequences=True):
         model = keras.Sequential([keras.Input((None, *IMAGE)), layer])
         model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=by_xla, run_eagerly=not by_xla)

@@ -36,14 +36,24 @@ def assert_as_keras(make, x, mask):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"zero_output_for_mask": True}])
-@pytest.mark.parametrize("units", [1, 3])
+OPTIONS = [{}, {"go_backwards": True}, {"zero_output_for_mask": True}]
+
+
+@pytest.mark.parametrize(
+    ("units", "options"),
+    [
+        *((3, options) for options in OPTIONS),
+        (1, OPTIONS[2]),
+        *(pytest.param(1, options, marks=pytest.mark.full) for options in OPTIONS[:2]),
+    ],
+    ids=str,
+)
 def test_a_mask_for_each_unit(options, units):
     mask = np.random.default_rng(3).random((3, 5, units)) > 0.4
     assert_as_keras(lambda module: module.LSTM(**LSTM, **options), X, mask)
 
 
-@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"zero_output_for_mask": True}])
+@pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.full), *OPTIONS[1:]], ids=str)
 def test_a_mask_for_each_pixel(options):
     mask = np.random.default_rng(4).random(FILMS.shape[:-1]) > 0.4
     assert_as_keras(lambda module: module.ConvLSTM2D(**CONV, **options), FILMS, mask)

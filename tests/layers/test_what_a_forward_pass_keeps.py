@@ -43,7 +43,7 @@ def short_blocks(monkeypatch, one_step_a_turn):
     monkeypatch.setattr(execution, "_MOST_BLOCKS", 3)
 
 
-@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+@pytest.mark.parametrize("name", [pytest.param("GRU", marks=pytest.mark.full), "LSTM"])
 def test_a_function_traced_without_a_tape_has_gradients(name, one_step_a_turn):
     ours, theirs = pair(name)
     function = tf.function(ours, autograph=False)
@@ -67,10 +67,17 @@ def test_without_a_tape_there_is_one_array(one_step_a_turn):
     assert arrays(both, x) > 5  # h, c, four gates, and dP
 
 
-@pytest.mark.parametrize("options", [{}, {"go_backwards": True}])
-def test_blocks_of_time_give_the_same(options, short_blocks):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SimpleRNN", {}),
+        ("LSTM", {"go_backwards": True}),
+        pytest.param("LSTM", {}, marks=pytest.mark.full),
+    ],
+)
+def test_blocks_of_time_give_the_same(name, options, short_blocks):
     assert execution.time_blocks(12, 3, 12) == 3
-    ours, theirs = pair("LSTM", **options)
+    ours, theirs = pair(name, **options)
     function = tf.function(lambda x: ours(x, mask=MASK), autograph=False)
     assert_same(function(tf.constant(X)), theirs(X, mask=MASK))
     assert_same(gradients(function, ours), gradients(lambda x: theirs(x, mask=MASK), theirs))

@@ -12,6 +12,7 @@ from small_exports import PICTURES, history
 
 from rnnapps.data.picture_tensors import decoded
 from rnnapps.errors import UsageError
+from rnnapps.portable import core as core_module
 from rnnapps.portable.core import numeric_core, numeric_cores
 from rnnapps.serving.export import write_saved_model
 from rnnapps.serving.saved_model import load_endpoints
@@ -38,11 +39,16 @@ def operations(core):
     return [node.op for node in nodes]
 
 
-def test_of_a_text_model_the_step_is_left(text_export):
+@pytest.fixture(scope="session")
+def text_endpoints(text_export):
+    return load_endpoints(text_export)
+
+
+def test_of_a_text_model_the_step_is_left(text_export, text_endpoints):
     cores = numeric_cores(text_export)
     assert list(cores) == ["step"] and cores["step"].cut == ()
     inputs = cores["step"].example(3, 0)
-    wanted = asked(load_endpoints(text_export)["step"].function, inputs)
+    wanted = asked(text_endpoints["step"].function, inputs)
     assert_same(asked(cores["step"].function, inputs), wanted)
     assert cores["step"].ask(inputs).keys() == wanted.keys()
     assert "ReadVariableOp" not in operations(cores["step"])
@@ -135,7 +141,8 @@ def test_a_captioner_takes_pixels(captioner):
         ("other", "has no endpoint 'other': wanted one of score, serving_default, step"),
     ],
 )
-def test_what_has_no_core_says_why(text_export, name, sentence):
+def test_what_has_no_core_says_why(text_export, text_endpoints, name, sentence, monkeypatch):
+    monkeypatch.setattr(core_module, "load_endpoints", lambda path: text_endpoints)
     with pytest.raises(UsageError) as error:
         numeric_cores(text_export, (name,))
     assert str(error.value).endswith(sentence)

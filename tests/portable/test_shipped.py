@@ -26,6 +26,7 @@ ENDPOINTS = {
 SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "text" / "tinyshakespeare.txt"
 
 
+@pytest.mark.full  # of a small forecaster see `test_core`
 def test_what_takes_numbers_has_a_core():
     assert tuple(sorted(numeric_cores(shipped_models()["etth1"]))) == ENDPOINTS["etth1"]
 

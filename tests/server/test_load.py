@@ -160,7 +160,7 @@ def _received(connection):
         return b""
 
 
-@pytest.mark.parametrize("rounds", [40, pytest.param(500, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.full)])
 def test_memory_does_not_grow(server, rounds):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     row = {"i": 1, "f": [0.5, 2], "s": "x" * 100_000, "b": True}

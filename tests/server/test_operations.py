@@ -19,7 +19,7 @@ def own(models):
     (home / "MODEL_CARD.md").write_text("# sums <of> all kinds\n")
     (home / "client").mkdir(exist_ok=True)
     (home / "client" / "request_row.json").write_text('{"instances": [{"x": 1.0}]}')
-    with Server(models, "--cors", "--run-timeout", "1.5") as server:
+    with Server(models, "--cors", "--run-timeout", "0.5") as server:
         yield server
 
 
@@ -69,11 +69,11 @@ def test_a_request_that_takes_too_long_is_504_and_frees_the_server(own):
     begun = time.monotonic()
     forever = {"signature_name": "slow", "instances": [{"x": 1.0, "turns": 2**31 - 1}]}
     status, said = own.predict("sums", **forever)
-    assert status == 504 and "1.5 seconds (--run-timeout)" in said["error"] and time.monotonic() - begun < 10
+    assert status == 504 and "0.5 seconds (--run-timeout)" in said["error"] and time.monotonic() - begun < 10
     assert own.predict("sums", instances=[1]) == (200, {"predictions": [1.0]})
 
 
-@pytest.mark.dear
+@pytest.mark.full  # of the quick tier see how a server ends in `test_streaming`
 def test_sigterm_beside_idle_connections_is_quick_and_answers_what_runs(models):
     with Server(models) as server:
         kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

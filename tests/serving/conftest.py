@@ -13,7 +13,7 @@ from cpp_process import one_cpp_process  # noqa: F401  # a fixture
 from small_runs import eagerly, elsewhere  # noqa: F401  # fixtures
 
 from rnnapps.data.vocabulary import Vocabulary
-from rnnapps.ops.strings import nfkc
+from rnnapps.ops.strings import normalised
 from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.tokenization import TextCodec
 
@@ -59,7 +59,7 @@ def endpoints(model: keras.Model, vocabulary: Vocabulary) -> TextEndpoints:
 @pytest.fixture(scope="session")
 def unicode_tables():
     """Those that sentences are normalised with: they take longer to make than most tests."""
-    nfkc(tf.constant(["a"]))
+    normalised(tf.constant(["a"]))
 
 
 @pytest.fixture(scope="session")

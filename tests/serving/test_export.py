@@ -167,6 +167,12 @@ def test_a_bad_export_leaves_nothing(name, tmp_path):
     with pytest.raises(RunError, match=message):
         write_saved_model(served, tmp_path, "bad", {})
     assert os.listdir(tmp_path / "bad") == [] and not (tmp_path / "models.config").exists()
+
+
+def test_after_a_bad_export_a_good_one_is_the_first_version(tmp_path):
+    served, message = BAD["scalar output"]
+    with pytest.raises(RunError, match=message):
+        write_saved_model(served, tmp_path, "bad", {})
     good = write_saved_model(Served(lambda x: {"y": x}, ROWS), tmp_path, "bad", {})
     assert good.name == "1"
 

@@ -16,7 +16,10 @@ from rnnapps.serving import export_model
 from rnnapps.serving.capi import run_in_c_api
 from rnnapps.serving.keras_model import ModelEndpoints
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the names of the libraries are those of Linux")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the names of the libraries are those of Linux"),
+    pytest.mark.usefixtures("one_step_a_turn"),
+]
 
 
 def series(*lengths, width=3):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_step_a_turn", "unicode_tables")
 SOURCE = SentenceVocabulary("word", [" a", " dog", " runs", ".", " the"])
 TARGET = SentenceVocabulary("word", [" ein", " Hund", " läuft", " .", " der", " rennt"])
 SENTENCES = [b"a dog runs.", b"the dog", b"", b"the   zebra runs the dog .", b"\t \n"]
-SEARCH = Search(beam=3, max_length=8)
+SEARCH = Search(beam=3, max_length=5)
 
 
 def build(**options):
@@ -62,7 +62,7 @@ def test_a_sentence_alone_is_translated_as_among_others(writer):
     search = Search(beam=3, max_length=4)
     together = translated(writer, SENTENCES, search)
     assert len(set(together["translation"][:, 0].tolist())) > 3
-    for row in (0, 2, 3):
+    for row in (0, 2):  # one that is filled up, and nothing
         alone = translated(writer, SENTENCES[row : row + 1], search)
         assert alone["translation"].tolist() == together["translation"][row : row + 1].tolist()
         np.testing.assert_allclose(alone["score"], together["score"][row : row + 1], atol=1e-4)
@@ -143,11 +143,11 @@ def test_draws_are_of_their_seed_and_not_of_their_batch(writer):
 
 
 def test_the_coldest_draws_are_those_of_a_greedy_search(writer):
-    cold = translated(writer, SENTENCES[:2], Draws(num_samples=1, max_length=6, temperature=0.0), align=False)
-    greedy = translated(writer, SENTENCES[:2], Search(beam=1, max_length=6), align=False)
+    cold = translated(writer, SENTENCES[:2], Draws(num_samples=1, max_length=4, temperature=0.0), align=False)
+    greedy = translated(writer, SENTENCES[:2], Search(beam=1, max_length=4), align=False)
     assert cold["translation"].tolist() == greedy["translation"].tolist()
     np.testing.assert_allclose(cold["log_prob"], greedy["log_prob"], atol=1e-4)
-    few = translated(writer, SENTENCES[:2], Draws(2, 6, top_k=1, top_p=0.9, min_p=0.1), align=False)
+    few = translated(writer, SENTENCES[:2], Draws(2, 4, top_k=1, top_p=0.9, min_p=0.1), align=False)
     assert few["translation"][:, 0].tolist() == few["translation"][:, 1].tolist()
 
 

@@ -140,7 +140,7 @@ def test_all_take_part(run, capsys, command, cell):
 
 
 def test_without_pytorch(run, without_torch, capsys):
-    status, figures = run("infer", "--rows", "3,2,2,5,1", "--warm", "1")
+    status, figures = run("infer", "--rows", "3,2,2,5,1", "--cell", "simple_rnn", "--warm", "1")
     assert status == 0 and run.threads == []  # TensorFlow's own
     assert [result["name"] for result in figures["rows"][0]["results"]] == [*TENSORFLOW, "matrix products"]
     assert figures["threads"] is None and figures["warm"] == 1
@@ -166,15 +166,27 @@ def test_work_that_differs_is_not_timed(run, without_torch, monkeypatch, capsys)
     assert "result 0 of rnnapps, XLA differs from that of rnnapps by" in line
 
 
-def test_linear_is_beside_the_lstm(run, capsys):
-    import rnnapps.cells
+LINEAR = ["MinGRU", "MinGRU, XLA", "LSTM", "LSTM, XLA"]
 
-    if not hasattr(rnnapps.cells, "MinGRUCell"):
-        pytest.skip("there is no MinGRUCell")
+
+def test_linear_is_beside_the_lstm(run, monkeypatch):
+    """All but what XLA compiles, and the time."""
+    asked = []
+    monkeypatch.setattr(bench_layers, "measure", lambda *arguments: asked.append(arguments) or {})
+    assert run("linear", "--rows", "2,2,3,4,1")[0] == 0
+    ((_, what, (row,), ways, rivals),) = asked
+    assert (what, str(row), rivals) == ("MinGRU and LSTM, training step", "2,2,3,4,1", ("LSTM",))
+    found = ways(row)
+    assert [(one.name, one.model) for one in found] == [(name, name.partition(",")[0]) for name in LINEAR]
+    loss, *gradients = found[0].arrays(found[0].compute())
+    assert loss.shape == () and len(gradients) >= 2 and all(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.full
+def test_linear_times_the_lstm_too(run, capsys):
     status, figures = run("linear", "--rows", "2,2,3,4,1")
     assert status == 0
-    names = [result["name"] for result in figures["rows"][0]["results"]]
-    assert names == ["MinGRU", "MinGRU, XLA", "LSTM", "LSTM, XLA"]
+    assert [result["name"] for result in figures["rows"][0]["results"]] == LINEAR
     assert "x LSTM" in capsys.readouterr().out
 
 

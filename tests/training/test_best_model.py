@@ -15,21 +15,21 @@ from rnnapps.training.loop import Loop
 from rnnapps.training.run import Run
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """Trains the toy for two epochs, with a clock that goes on by `tick` seconds whenever it is read."""
-    monkeypatch.setattr(loop, "_VALIDATE_AFTER", (5, 8))
-    number = itertools.count()
-
-    def train(tick, folder=None, **changes):
-        now = itertools.count(0.0, tick)
-        monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
-        folder = folder or tmp_path / str(next(number))
+def trained(tick, folder, **changes):
+    """Trains the toy for three epochs, with a clock that goes on by `tick` seconds whenever it is read."""
+    now = itertools.count(0.0, tick)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_VALIDATE_AFTER", (5, 8))
+        patch.setattr(loop.time, "monotonic", lambda: next(now))
         # A rate at which the last model is not the best.
-        toy.train(toy.Config(folder, validate_every=1.0, learning_rate=0.7, **{"epochs": 2, **changes}))
-        return folder
+        toy.train(toy.Config(folder, validate_every=1.0, learning_rate=0.7, epochs=3, **changes))
+    return folder
 
-    return train
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing stopped, by a fast clock."""
+    return trained(0.001, tmp_path_factory.mktemp("whole") / "run")
 
 
 def validations(folder):
@@ -43,12 +43,12 @@ def assert_same_model(one, other):
     assert Run(one).load_figures()["validation"] == Run(other).load_figures()["validation"]
 
 
-def test_the_clock_chooses_nothing(trained):
-    fast, slow = trained(0.001, epochs=3), trained(0.9, epochs=3)
-    assert validations(fast) == validations(slow) and len(validations(fast)) > 4
-    figures = [figure for _, figure in validations(fast)]
-    assert min(figures) == Run(fast).load_figures()["validation"] < figures[-1]
-    assert_same_model(fast, slow)
+def test_the_clock_chooses_nothing(whole, tmp_path):
+    slow = trained(0.9, tmp_path / "slow")
+    assert validations(whole) == validations(slow) and len(validations(whole)) > 4
+    figures = [figure for _, figure in validations(whole)]
+    assert min(figures) == Run(whole).load_figures()["validation"] < figures[-1]
+    assert_same_model(whole, slow)
 
 
 def stop_after(monkeypatch, step, stop):
@@ -83,9 +83,8 @@ def interrupted():
         pytest.param(25, killed, Killed, marks=pytest.mark.full),
     ],
 )
-def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, monkeypatch, tmp_path, step, stop, ended):
+def test_a_run_that_was_stopped_goes_on_to_the_same_model(whole, monkeypatch, tmp_path, step, stop, ended):
     """Before the first validation, and between two."""
-    whole = trained(0.3)
     with monkeypatch.context() as patch:
         stop_after(patch, step, stop)
         with pytest.raises(ended):
@@ -95,7 +94,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, monkeypatch, 
     assert_same_model(tmp_path / "stopped", whole)
 
 
-def test_ctrl_c_before_the_first_validation_leaves_a_model(trained, monkeypatch, tmp_path):
+def test_ctrl_c_before_the_first_validation_leaves_a_model(monkeypatch, tmp_path):
     stop_after(monkeypatch, 3, interrupted)
     with pytest.raises(KeyboardInterrupt):
         trained(0.001, tmp_path / "stopped")

@@ -78,7 +78,7 @@ def test_windows_lie_flat(panel):
     np.testing.assert_allclose(flattened(panel)({"past": past}), [wanted], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("updates", [100, pytest.param(1_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("updates", [40, pytest.param(1_000, marks=pytest.mark.full)])
 def test_baselines_are_what_they_are_called(panel, updates, monkeypatch):
     made = []
 

@@ -168,7 +168,12 @@ def fitted(updates, **options):
 
 @pytest.mark.usefixtures("one_step_a_turn")
 @pytest.mark.parametrize(
-    "options", [{"cell": "gru"}, pytest.param({"cell": "lstm", "layers": 2}, marks=pytest.mark.full)], ids=str
+    "options",
+    [
+        {"cell": "simple_rnn"},
+        *(pytest.param(some, marks=pytest.mark.full) for some in ({"cell": "gru"}, {"cell": "lstm", "layers": 2})),
+    ],
+    ids=str,
 )
 def test_fit_is_the_eager_step_compiled(options):
     model, logs = fitted(4, **options)

@@ -126,12 +126,12 @@ def test_what_is_missing_is_said(options, monkeypatch, tmp_path):
     assert not options.run.exists()
 
 
-@pytest.mark.usefixtures("cheap_verbs")
+@pytest.mark.usefixtures("cheap_verbs", "one_step_a_turn")
 def test_a_real_search_leaves_runs(tmp_path, capsys):
     (tmp_path / "text.txt").write_text(LINES, encoding="utf-8")
     tiny = {**vars(text.PRESETS["tiny"]), "run": tmp_path / "search", "text": (tmp_path / "text.txt",)}
     tiny |= {"minutes": None, "epochs": 0.1, "sample_every": 0, "validation_fraction": 0.1, "test_fraction": 0.0}
-    tiny |= {"cell": "simple_rnn", "steps": 4}
+    tiny |= {"cell": "simple_rnn", "units": 8, "steps": 4}
     space = "learning_rate=0.02,1e9", "clip=none"
     table = tune_text(text.Tune(**tiny, space=space, trials=2))
     assert sorted(table["status"]) == ["done", "failed"]

@@ -30,8 +30,8 @@ def changes(task, folder, more):
 
 
 SMALL = {
-    "cell": "simple_rnn", "units": 4, "steps": 2, "epochs": 0.025, "sample_every": 0, "validation_fraction": 0.0,
-    "test_fraction": 0.0,
+    "cell": "simple_rnn", "units": 4, "layers": 1, "steps": 2, "epochs": 0.025, "sample_every": 0,
+    "validation_fraction": 0.0, "test_fraction": 0.0,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from rnnapps.serving.translation import MAX_SOURCE
 from rnnapps.serving.translation_model import TranslationModel
 from rnnapps.translation import answers
 from rnnapps.translation.config import Predict
-from rnnapps.translation.long_sentences import in_parts
+from rnnapps.translation.long_sentences import in_parts, joined
 
 
 def words(texts):
@@ -32,11 +32,12 @@ def words(texts):
 )  # fmt: skip
 def test_a_text_is_cut_at_the_ends_of_its_sentences(text, longest, parts):
     assert in_parts(text, longest, words) == parts
-    assert " ".join(parts).split() == text.split()
+    assert joined(parts).split() == text.split()
 
 
 def test_scripts_without_spaces_have_ends_too():
-    assert in_parts("你好。世界！再见", 3, lambda texts: list(map(len, texts))) == ["你好。", "世界！", "再见"]
+    parts = in_parts("你好。世界！再见", 3, lambda texts: list(map(len, texts)))
+    assert parts == ["你好。", "世界！", "再见"] and joined(parts) == "你好。世界！再见"
 
 
 VOCABULARY = SentenceVocabulary("word", [*(f" {letter}" for letter in "abcdefgh"), ".", *"abcdefgh"])
