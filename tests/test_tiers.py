@@ -21,7 +21,11 @@ def burn(seconds):
 def shared():
     burn(0.1)
 
-def test_cheap(shared):
+@pytest.fixture(scope="module")
+def shared_here():
+    burn(0.1)
+
+def test_cheap(shared, shared_here):
     pass
 
 def test_dear():
@@ -37,10 +41,6 @@ def test_long():
 @pytest.mark.full
 def test_short():
     pass
-
-@pytest.mark.dear
-def test_debt():
-    burn(0.1)
 """
 
 
@@ -54,7 +54,7 @@ def run(pytester, monkeypatch):
     monkeypatch.setattr(tiers, "_forget", lambda item: None)  # what the tests around this one have made stays
     monkeypatch.setattr(tiers, "_calibrate", lambda: 0.0)
     pytester.makepyfile(TESTS)
-    pytester.makeini("[pytest]\nmarkers =\n    full\n    dear")
+    pytester.makeini("[pytest]\nmarkers =\n    full")
 
     def report(*options):
         result = pytester.runpytest_inprocess("-p", "tiers", "-p", "no:xdist", *options)
@@ -64,9 +64,9 @@ def run(pytester, monkeypatch):
 
 
 def test_a_quick_test_that_is_dear_fails_the_run(run):
-    """What a fixture of the session costs is not on the account of who asked first; what a child costs is."""
+    """What a fixture of many tests costs is not on the account of who asked first; what a child costs is."""
     status, said = run()
-    assert status == pytest.ExitCode.TESTS_FAILED and "4 passed, 2 deselected" in said
+    assert status == pytest.ExitCode.TESTS_FAILED and "3 passed, 2 deselected" in said
     dear = [line.partition("::")[2].split()[0] for line in said.splitlines() if line.startswith("TOO DEAR")]
     assert sorted(dear) == ["test_child", "test_dear"]
 

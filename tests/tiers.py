@@ -1,10 +1,9 @@
 """Two tiers of tests, and the rule that keeps the first one quick; a plugin of pytest.
 
 `pytest` runs the quick tier: every contract once, each test within `TEST_LIMIT`. `pytest --full` runs all, also what
-is marked `full`. A quick test that is known to take longer, and has no smaller twin yet, is marked `dear`. What a test
-costs is the CPU time of its process and that process's children, since wall time depends on what else the machine
-does. A fixture of many tests (a trained run that they ask) is on no test's account, but on the tier's.
-Where cores are slower than those that the limits were made for, the limits grow by as much.
+is marked `full`. What a test costs is the CPU time of its process and that process's children, since wall time depends
+on what else the machine does. A fixture of many tests (a trained run that they ask) is on no test's account, but on the
+tier's. Where cores are slower than those that the limits were made for, the limits grow by as much.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ import pytest
 
 TEST_LIMIT = 2.0  # CPU seconds of a quick test
 TOLERANCE = 1.5  # what exceeds a limit by less is named and fails nothing: processes that share a core slow each other
-# Of the quick tier in all its processes; wanted are 570 (what two cores do in less than five minutes) and 2,048.
-TIER_LIMIT = 1300.0  # CPU seconds
-MEMORY_LIMIT = 4608  # MiB of a process
+TIER_LIMIT = 570.0  # CPU seconds of the quick tier in all its processes: what two cores do in less than five minutes
+MEMORY_LIMIT = 2048  # MiB of a process
 COULD_BE_QUICK = 0.3  # CPU seconds: tests of the full tier that take less are named
 REFERENCE = 0.1  # CPU seconds of `_calibrate` on the machine of the limits (EPYC, Zen 4, both cores at work)
 SHOWN = 10
@@ -49,7 +47,6 @@ class Account:
     full: bool
     tests: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     marked: set[str] = field(default_factory=set)
-    dear: set[str] = field(default_factory=set)
     processes: list[Process] = field(default_factory=list)
 
     @property
@@ -81,8 +78,8 @@ class Account:
 
     def over(self) -> list[tuple[str, float]]:
         """Quick tests above the limit."""
-        exempt = self.marked | self.dear
-        return [(name, cpu) for name, cpu in self.dearest if cpu > TEST_LIMIT * self.slowness and name not in exempt]
+        limit = TEST_LIMIT * self.slowness
+        return [(name, cpu) for name, cpu in self.dearest if cpu > limit and name not in self.marked]
 
     def could_be_quick(self) -> list[str]:
         return sorted(name for name in self.marked if self.tests[name] < COULD_BE_QUICK * self.slowness)
@@ -169,7 +166,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if getattr(config.option, "numprocesses", None):  # the workers of xdist run them
         return (yield)
     slowness = _calibrate() / REFERENCE if session.items else 1.0
-    gc.freeze()  # what is imported stays, and need not be looked through again and again
+    if not gc.get_freeze_count():
+        gc.freeze()  # what is imported stays, and need not be looked through again and again
     gc.set_threshold(*GARBAGE)
     gc.enable()
     meter = config.stash[_METER]
@@ -213,7 +211,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     report.cpu = item.config.stash[_METER].lap() if report.when == "teardown" else 0.0
     report.full = item.get_closest_marker("full") is not None
-    report.dear = item.get_closest_marker("dear") is not None
     return report
 
 
@@ -251,8 +248,6 @@ class _Reporter:
         self.account.tests[report.nodeid] += getattr(report, "cpu", 0.0)  # a worker that crashed tells nothing
         if getattr(report, "full", False):
             self.account.marked.add(report.nodeid)
-        if getattr(report, "dear", False):
-            self.account.dear.add(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
