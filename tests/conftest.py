@@ -24,12 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("XLA_FLAGS", _CHEAP_XLA)
 
 
-# Folders whose files take minutes: they come first, so that at the end no process is left alone with one.
-_LONG = ("captioning", "translation", "conformance", "forecasting", "text_generation", "serving", "models")
+# Folders whose files take long come first, so that at the end no process is left alone with one; and what no other file
+# waits for before two files that ask the same run.
+_LONG = ("conformance", "captioning", "forecasting", "translation", "serving", "text_generation", "models")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+    place = {name: i for i, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.parent.name, len(_LONG)))
 
 
 @pytest.fixture(scope="session")

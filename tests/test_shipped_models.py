@@ -122,7 +122,7 @@ def test_shakespeare_is_shipped_and_small(name):
     assert '"/' not in text.replace('"/"', ""), "a path of some machine"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def play():
     """A request to the model of Shakespeare, and what it writes."""
     (text,) = predict(Predict(prompt="ROMEO:", length=400, seed=1, temperature=0.5))

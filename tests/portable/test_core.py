@@ -39,7 +39,7 @@ def operations(core):
     return [node.op for node in nodes]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def text_endpoints(text_export):
     return load_endpoints(text_export)
 
@@ -54,7 +54,7 @@ def test_of_a_text_model_the_step_is_left(text_export, text_endpoints):
     assert "ReadVariableOp" not in operations(cores["step"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def segments(series_export):
     """The endpoints of a forecaster."""
     return load_endpoints(series_export)
@@ -93,7 +93,7 @@ def test_a_step_of_a_forecaster_has_a_core(segments):
     assert_same(found, asked(endpoint, {**x, "series": np.array(NAMES[1:], object)}))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def translation(kept):
     """Cores and endpoints of a translator: its encoder reads in both directions, and rows in parts."""
     endpoints = load_endpoints(number_words.exported(kept), "encode", "step")
@@ -119,7 +119,7 @@ def test_loops_keep_arrays_and_no_parts(translation):
     assert found.count("While") + found.count("StatelessWhile") == 4
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def captioner(kept):
     """The endpoints of a captioner."""
     return load_endpoints(colour_pictures.exported(kept), "encode")

@@ -19,7 +19,7 @@ PREDICT = "/v1/models/sums:predict"
 
 @pytest.fixture(scope="module")
 def small(sums):
-    with Server(sums, "--max-request-bytes", "1000000", "--request-timeout", "1", "--xla") as server:
+    with Server(sums, "--max-request-bytes", "1000000", "--request-timeout", "0.6", "--xla") as server:
         yield server
 
 
@@ -50,13 +50,13 @@ def test_curl_s_expect_header(small):
 @pytest.mark.parametrize("begin", ["P", "POST ", f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n"])
 def test_slow_headers(small, begin):
     letters = [bytes([letter]) for letter in b"POST /v1/m"[len(begin) :][:9] or b"X-Header"]
-    status, body = raw(small, begin.encode(), *letters, pause=0.3)
+    status, body = raw(small, begin.encode(), *letters, pause=0.15)
     assert status == 408 and "headers did not arrive" in json.loads(body)["error"]
 
 
 def test_a_slow_body(small):
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
-    status, body = raw(small, head.encode(), *[b" "] * 8, pause=0.3)
+    status, body = raw(small, head.encode(), *[b" "] * 8, pause=0.15)
     assert status == 408 and "body did not arrive" in json.loads(body)["error"]
 
 
@@ -64,7 +64,7 @@ def test_slow_headers_on_a_connection_that_is_kept(small):
     connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=60)
     for _ in range(2):
         assert ask(connection, PREDICT, {"instances": [1]})[0] == 200
-        time.sleep(1.2)  # idle is not slow
+        time.sleep(0.7)  # idle is not slow
     connection.sock.sendall(b"GET ")
     answer = http.client.HTTPResponse(connection.sock)
     answer.begin()

@@ -49,7 +49,7 @@ def model(vocabulary: Vocabulary) -> keras.Model:
     return build_model(vocabulary.size)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a file's, since what is traced stays with it
 def endpoints(model: keras.Model, vocabulary: Vocabulary) -> TextEndpoints:
     found = TextEndpoints(model, TextCodec(vocabulary))
     found.functions["serving_default"].get_concrete_function()  # here, and not on account of the first test

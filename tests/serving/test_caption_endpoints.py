@@ -118,7 +118,7 @@ def test_an_export_with_a_sentinel_answers_alike_without_python(model, tmp_path)
     assert_same(run_in_c_api(path, requests), own_answers(endpoints, requests, traced=True))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def caption_export(kept):
     return colour_pictures.exported(kept)
 
@@ -130,7 +130,7 @@ def test_an_export_refuses_a_file_that_is_no_picture_in_a_sentence(kept):
         served(image_bytes=tf.constant([b"no picture"]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def both_sides(kept):
     """A run, and its export."""
     path, made = small_exports.captions(kept)

@@ -86,7 +86,7 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="session", params=small_exports.TASKS)
+@pytest.fixture(scope="module", params=small_exports.TASKS)
 def one(request, kept, elsewhere, unicode_tables, tmp_path_factory):
     """A task; its export, and what that is made of; signatures and answers where there is no Keras."""
     path, made = small_exports.one(kept, request.param)

@@ -163,7 +163,7 @@ def test_long_sentences_and_bytes_that_are_no_text_are_answered_alike_without_py
     assert_same(run_in_c_api(path, requests), own_answers(made.endpoints, requests, traced=True))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def both_sides(kept):
     """A run's export, and the run."""
     path, made = small_exports.translation(kept)

@@ -89,7 +89,7 @@ def learn_by_heart() -> Callable[[Config, int], float]:
     def learn(config: Config, length: int) -> float:
         text = "".join(np.random.default_rng(5).choice(list("abcdefgh"), length))
         config.text[0].write_text(text)
-        task.train(replace(config, batch_size=1, validation_fraction=0.0, test_fraction=0.0))
+        task.train(replace(config, batch_size=1, validation_fraction=0.0, test_fraction=0.0, cold_starts=0.0))
         assert task.predict(Predict(run=config.run, length=length, greedy=True)) == [text]
         return float(np.mean([line["loss"] for line in Log(config.run).read()][-5:]))
 
