@@ -42,7 +42,7 @@ def folder(path, count=300, seed=0):
 
 def config(path, **changes):
     """Of a run on such pictures in `path/run`."""
-    options = {**folder(path / "data"), "run": path / "run", "epochs": 7.0, "units": 32, "embedding": 16}
+    options = {**folder(path / "data"), "run": path / "run", "epochs": 5.0, "units": 32, "embedding": 16}
     options |= {"validation_fraction": 0.1, "test_fraction": 0.1, **changes}
     return dataclasses.replace(PRESETS["tiny"], **options)
 

@@ -28,7 +28,7 @@ def config(folder, **changes):
     """Of a run on that language in `folder/run`."""
     return dataclasses.replace(
         PRESETS["tiny"], pairs=(pairs(folder / "numbers.tsv", 800),), run=folder / "run", tokens="word", units=32,
-        epochs=7.0, validation_fraction=0.05, test_fraction=0.1, batch_size=32, learning_rate=0.03, **changes,
+        epochs=5.0, validation_fraction=0.05, test_fraction=0.1, batch_size=32, learning_rate=0.03, **changes,
     )  # fmt: skip
 
 

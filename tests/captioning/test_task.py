@@ -24,6 +24,7 @@ def test_it_describes_what_it_has_not_seen(colours, decoded_plainly, capsys, tmp
     assert len(lines) > 20 and all(name.endswith(".png") and " above " in text for name, text in lines)
 
 
+@pytest.mark.full  # those of text are quick
 def test_figures_of_a_run_are_those_of_its_evaluation(colours, decoded_plainly, capsys):
     found = evaluate(Evaluate(run=colours.run, json=True))
     assert json.loads(capsys.readouterr().out) == found

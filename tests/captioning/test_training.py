@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_step_a_turn")
 TINY = PRESETS["tiny"]
 
 
+@pytest.mark.full  # that of translation is quick
 def test_resume_goes_on_bit_by_bit(whole_and_resumed):
     checkpoints.assert_same(*whole_and_resumed)
 
@@ -55,6 +56,7 @@ def test_a_network_that_looks_at_no_place(frozen_and_tuned, tmp_path, eagerly):
         predict(dataclasses.replace(asked, show_attention=tmp_path / "look.png"))
 
 
+@pytest.mark.full  # that of translation is quick
 def test_the_best_checkpoint_by_cider(tmp_path, eagerly, decoded_plainly, often_validated):
     config = colour_pictures.few(tmp_path, attention="adaptive", input_feeding=False, best="cider", epochs=2.0)
     train(config)

@@ -283,7 +283,7 @@ def test_one_trace_for_each_bucket_of_lengths(case):
     assert_same(found, case.unrolled(x))
 
 
-@every_cell
+@each_mechanism
 def test_mixed_precision_keeps_weights_in_float32(name):
     half, full = case_of(name, "mixed_bfloat16"), case_of(name)
     x, start, mask = full.tensors(mask=MASKS["inner"])

@@ -243,7 +243,10 @@ def test_the_file_is_closed_with_the_corpus(corpus: Callable[..., Corpus]) -> No
         os.fstat(number)
 
 
-@pytest.mark.parametrize(("tokens", "thousands", "block"), [("char", (40, 800), 1 << 14), ("word", (3, 13), 1 << 12)])
+@pytest.mark.parametrize(
+    ("tokens", "thousands", "block"),
+    [("word", (3, 13), 1 << 12), pytest.param("char", (40, 800), 1 << 14, marks=pytest.mark.full)],
+)
 def test_little_of_a_text_is_held_at_a_time(
     tokens: str, thousands: tuple[int, int], block: int, document: Callable[..., Document], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

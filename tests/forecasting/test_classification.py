@@ -82,6 +82,7 @@ def test_an_export_answers_as_the_run_does_without_the_package(slopes, exported_
         predict(Predict(model=exported_slopes))
 
 
+@pytest.mark.full  # that of forecasts is quick
 def test_resume_goes_on_bit_by_bit(slopes, whole_and_resumed_classes):
     checkpoints.assert_same(*whole_and_resumed_classes)
     with pytest.raises(UsageError, match="--label colour: the run to resume has kind"):

@@ -70,8 +70,8 @@ def test_without_a_tape_there_is_one_array(one_step_a_turn):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("SimpleRNN", {}),
         ("LSTM", {"go_backwards": True}),
+        pytest.param("SimpleRNN", {}, marks=pytest.mark.full),
         pytest.param("LSTM", {}, marks=pytest.mark.full),
     ],
 )

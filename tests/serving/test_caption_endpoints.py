@@ -141,7 +141,8 @@ def both_sides(kept):
 CASES = [(SHORT, None), (SEARCH, "red"), (Draws(2, 6, temperature=2.0, top_k=3), None)]
 
 
-@pytest.mark.parametrize("case", [CASES[0], *(pytest.param(case, marks=pytest.mark.full) for case in CASES[1:])])
+@pytest.mark.full  # an export in the place of a run is quick
+@pytest.mark.parametrize("case", CASES)
 def test_the_model_captions_alike_from_both_sides(both_sides, case, eagerly):
     options, prefix = case
     one, other = both_sides

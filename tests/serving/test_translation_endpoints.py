@@ -183,7 +183,8 @@ SEARCHES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["one", *(pytest.param(name, marks=pytest.mark.full) for name in [*SEARCHES][1:])])
+@pytest.mark.full  # an export in the place of a run is quick
+@pytest.mark.parametrize("name", SEARCHES)
 def test_export_translates_like_the_run(both_sides, eagerly, name):
     options = SEARCHES[name]
     loaded, here = both_sides

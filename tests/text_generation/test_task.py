@@ -348,6 +348,7 @@ def test_words_in_half_precision_are_scored(other_run):
     assert model_row["nats"] < others[0]["nats"] * 0.9
 
 
+@pytest.mark.full
 def test_words_in_half_precision_are_written_and_exported(other_run, other_exported, tmp_path, command):
     check_forms(other_run, other_exported, Run(other_run).load_corpus().vocabulary, tmp_path)
     answer = command("predict --length 5 --seed 1 --run", other_run, ["--prompt", "3 times zebra"])
