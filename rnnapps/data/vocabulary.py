@@ -112,7 +112,7 @@ class Vocabulary(JsonFile):
             return self.id_of_code[np.frombuffer(data, np.uint8)]
         return np.array([self._id_of_symbol.get(piece, 0) for piece in split_text(data, "word")], np.int32)
 
-    def unseen(self, text: str) -> list[str]:
+    def unseen(self, text: str | bytes) -> list[str]:
         """The pieces of a text that have no id of their own, each once, in order of their code."""
         pieces = split_text(text, self.kind)
         without = {piece for piece, i in zip(pieces, self.encode(text), strict=True) if i == 0}

@@ -39,10 +39,20 @@ class TextModel:
         Raises:
             UsageError: The file is missing, empty, or not UTF-8 where tokens are not bytes.
         """
-        (document,) = documents(text=(path,))
-        text = b"".join(document.chunks()) if self.vocabulary.kind == "byte" else "".join(decoded(document)).encode()
-        answer = self.score([text])
+        answer = self.score([self._text(path)])
         return float(answer["nats_per_char"][0]), int(answer["num_chars"][0])
+
+    def unseen_in(self, path: Path) -> list[str]:
+        """The tokens of a file that the model has never seen, each once; raises as `score_file`."""
+        data = self._text(path)
+        if self.vocabulary.kind == "byte":
+            return self.vocabulary.unseen(bytes(set(data)))
+        text = data.decode("utf-8")
+        return self.vocabulary.unseen(text if self.vocabulary.kind == "word" else "".join(set(text)))
+
+    def _text(self, path: Path) -> bytes:
+        (document,) = documents(text=(path,))
+        return b"".join(document.chunks()) if self.vocabulary.kind == "byte" else "".join(decoded(document)).encode()
 
     @classmethod
     def from_keras(cls, model: keras.Model, vocabulary: Vocabulary) -> "TextModel":

@@ -4,7 +4,7 @@ import json
 import math
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rnnapps.serving.text_endpoints import TextEndpoints
 from rnnapps.serving.text_model import TextModel
 from rnnapps.serving.tokenization import TextCodec
 from rnnapps.text_generation.config import RUN, SHIPPED_MODEL, Config, Evaluate, Export, Predict, Tune
+from rnnapps.text_generation.sizes import described, fitted
 from rnnapps.training import tuning
 from rnnapps.training.console import Console
 from rnnapps.training.distribution import Distribution, distribution
@@ -47,6 +48,7 @@ _FIXED = (
     "dataset", "source", "text", "tokens", "validation_fraction", "test_fraction", "max_vocabulary", "batch_size",
     "steps",
 )  # fmt: skip
+_LISTED = 20  # of what was never seen
 _VALIDATION_ROW = 2_000  # tokens a stream: what a cold start costs is spread over them
 
 
@@ -73,6 +75,7 @@ def train(config: Config) -> keras.Model:
             run.check_resumable(config, _FIXED)
         elif spread.is_chief:
             _begin(run, config, console)
+    config = _as_begun(run, config)
     corpus = run.load_corpus()
     loop = _loop(run, config, corpus, console, spread)
 
@@ -95,14 +98,23 @@ def _resolve(config: Config) -> Config:
     return configs.replace(config, validation_fraction=fraction, precision=runtime.precision(config.precision))
 
 
-def _begin(run: Run, config: Config, console: Console) -> None:
-    with run.new_folder(config.overwrite) as scratch:
-        corpus = _prepare(config, scratch)
+def _as_begun(run: Run, config: Config) -> Config:
+    """The config with the sizes that fit its text."""
+    begun = run.load_config(Config)
+    return configs.replace(config, batch_size=begun.batch_size, steps=begun.steps)
+
+
+def _begin(run: Run, asked: Config, console: Console) -> None:
+    with run.new_folder(asked.overwrite) as scratch:
+        corpus = _prepare(asked, scratch)
+        config = fitted(asked, corpus.tokens_in("train"))
         # Asked before an older run is given up: the text may be too short.
         windowed.windows_per_epoch(corpus, "train", config.batch_size, config.steps)
         run.begin(config, corpus.folder)
     sizes = ", ".join(f"{corpus.tokens_in(split):,} {split}" for split in corpus.splits)
     console.say(f"{_learnt(config)}: {sizes} {config.tokens}s, vocabulary of {corpus.vocabulary.size}")
+    for line in described(asked, config):
+        console.say(line)
 
 
 def _prepare(config: Config, scratch: Path) -> Corpus:
@@ -199,6 +211,8 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     if options.text:
         model = _text_model(options.run, options.model)
         figures = {str(path): model.score_file(path) for path in options.text}
+        for path in options.text:
+            _say_unseen(str(path), model.unseen_in(path))
         guessing = {"uniform": math.log(model.vocabulary.size)}
     elif options.model is not None:
         raise UsageError(f"--model {options.model} without --text: wanted --text FILE, since an export holds no text")
@@ -226,6 +240,15 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         count = "" if row["tokens"] is None else f"{row['tokens']:,}"
         print(f"{name:32}{row['nats']:10.4f}{row['bits']:10.4f}{row['perplexity']:12.3f}{count:>12}")
     return rows
+
+
+def _say_unseen(what: str, unseen: Sequence[str]) -> None:
+    """Says on standard error which tokens of a text the model cannot tell apart."""
+    if unseen:
+        listed = " ".join(map(repr, unseen[:_LISTED])) + (
+            f" and {len(unseen) - _LISTED:,} more" if len(unseen) > _LISTED else ""
+        )
+        print(f"{what} holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
 
 
 def _say_if_guessing_is_better(name: str, nats: float, guessing: Mapping[str, float]) -> None:
@@ -265,9 +288,7 @@ def predict(options: Predict) -> list[str]:
     )
     prompts, written = _prompts(options), []
     for prompt in prompts:
-        if unseen := model.vocabulary.unseen(prompt):
-            listed = " ".join(map(repr, unseen))
-            print(f"the prompt holds {listed}, which the model has never seen and reads as unknown", file=sys.stderr)
+        _say_unseen("the prompt", model.vocabulary.unseen(prompt))
         write = _stream if options.stream else Sampler.generate
         texts = write(sampler, prompt, options.length, sampling)
         for i, text in enumerate(texts):

@@ -314,8 +314,10 @@ def test_a_run_is_not_overwritten_by_accident(config, own_run, begun):
     config, before = replace(config, run=own_run, layers=1), saved(own_run)
     with pytest.raises(UsageError, match="holds a run already"):
         train(config)
+    config.text[0].write_text("short")
     with pytest.raises(UsageError, match="shorter than one window"):
-        train(replace(config, overwrite=True, steps=5000))
+        train(replace(config, overwrite=True))
+    config.text[0].write_text(TEXT)
     assert saved(own_run) == before, "an --overwrite that cannot begin leaves the old run"
     begun(replace(config, overwrite=True, seed=5))
     assert Run(own_run).load_config(Config).seed == 5
