@@ -80,7 +80,7 @@ class Config:
     """Streams of text that are read side by side."""
     steps: int = 60
     """Tokens in a window; gradients reach back this far, the state goes on."""
-    cold_starts: float = 0.05
+    cold_starts: float = 0.02
     """Share of the windows that begin from nothing, as every prompt and every document does."""
     optimizer: Literal["adam", "adamw", "rmsprop", "adagrad"] = "adam"
     """How gradients change the weights."""
