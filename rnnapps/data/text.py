@@ -43,7 +43,7 @@ def windows(
         epochs: The stream ends after so many passes, those in `position` included; None: never.
         share: Of the rows of each batch; the others are not read.
         cold_starts: Share of the windows, drawn at random, that begin as a span does although none begins there.
-        seed: Of that draw; each batch has its own by its number.
+        seed: Of that draw; each batch of an epoch has its own by its number, and every epoch the same.
 
     Returns:
         Dataset of `({"tokens": int32 (B, T), "reset": bool (B,)}, targets int32 (B, T), weights float32 (B, T))`.
@@ -66,7 +66,7 @@ def windows(
         while epochs is None or now < epochs * index.length:
             first = now % index.length
             count = min(index.batches_per_block, index.length - first)
-            drawn = [index.drawn(seed, number, cold_starts) for number in range(now, now + count)]
+            drawn = [index.drawn(seed, number, cold_starts) for number in range(first, first + count)]
             yield index.batches(first, count, np.stack(drawn))
             now += count
 
@@ -122,7 +122,7 @@ class _Index:
         self.batches_per_block = max(1, min(self.length, _BLOCK // (batch_size * steps)))
 
     def drawn(self, seed: int, number: int, share: float) -> np.ndarray:
-        """Which rows of a batch, counted from the first epoch on, are chosen to begin anew: `(B,)` bool."""
+        """Which rows of a batch, by its number in an epoch, are chosen to begin anew: `(B,)` bool."""
         if not share:
             return np.zeros(len(self.rows), bool)
         return np.random.default_rng((seed, number)).random(self._batch_size)[self.rows] < share
