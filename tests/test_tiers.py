@@ -86,7 +86,7 @@ def test_the_tier_as_a_whole_has_limits(run, monkeypatch, limit, words):
 
 def test_limits_grow_on_slow_cores():
     account = tiers.Account(full=False)
-    account.tests.update(a=4.5, b=1.0)
+    account.tests.update(a=5.0, b=1.0)
     account.processes.append(tiers.Process(slowness=1.4, cpu=10, memory=10))
     assert [sentence.split()[0] for sentence in account.breaches()] == ["a"]
     account.processes.append(tiers.Process(slowness=1.6, cpu=10, memory=10))
