@@ -54,7 +54,7 @@ def windows(
     Raises:
         UsageError: There is no such part, it is too short, or a number is out of range.
     """
-    index = _Index(corpus, split, batch_size, steps, share)
+    index = _Index(corpus, split, batch_size, steps, share, cold_starts, seed)
     rows = len(index.rows)
     if position < 0:
         raise UsageError(f"position must be at least 0, not {position}")
@@ -66,8 +66,7 @@ def windows(
         while epochs is None or now < epochs * index.length:
             first = now % index.length
             count = min(index.batches_per_block, index.length - first)
-            drawn = [index.drawn(seed, number, cold_starts) for number in range(first, first + count)]
-            yield index.batches(first, count, np.stack(drawn))
+            yield index.batches(first, count)
             now += count
 
     signature = (
@@ -100,12 +99,21 @@ class _Index:
         batches_per_block: How many batches to make at a time.
     """
 
-    def __init__(self, corpus: Corpus, split: str, batch_size: int, steps: int, share: Share = ALL_ROWS):
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: str,
+        batch_size: int,
+        steps: int,
+        share: Share = ALL_ROWS,
+        cold_starts: float = 0.0,
+        seed: int = 0,
+    ):
         for name, value in (("batch_size", batch_size), ("steps", steps)):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         self._corpus, self._steps = corpus, steps
-        self._batch_size = batch_size
+        self._batch_size, self._cold_starts, self._seed = batch_size, cold_starts, seed
         self.rows = np.arange(batch_size)[share.rows(batch_size)]
         spans = np.array(corpus.spans(split), np.int64).reshape(-1, 2)
         self._starts, self._stops = spans[:, 0], spans[:, 1]
@@ -121,24 +129,15 @@ class _Index:
             )
         self.batches_per_block = max(1, min(self.length, _BLOCK // (batch_size * steps)))
 
-    def drawn(self, seed: int, number: int, share: float) -> np.ndarray:
-        """Which rows of a batch, by its number in an epoch, are chosen to begin anew: `(B,)` bool."""
-        if not share:
-            return np.zeros(len(self.rows), bool)
-        return np.random.default_rng((seed, number)).random(self._batch_size)[self.rows] < share
-
-    def batches(self, first: int, count: int, drawn: np.ndarray) -> _Batches:
-        """Batches `first` to `first + count` of an epoch, stacked along a new first axis.
-
-        Args:
-            first, count: As above.
-            drawn: `(count, B)` bool: windows that begin as a span does.
-        """
+    def batches(self, first: int, count: int) -> _Batches:
+        """Batches `first` to `first + count` of an epoch, stacked along a new first axis."""
         numbers = np.arange(first, first + count)[:, None] + self.rows * self.length  # (count, B)
         spans = np.searchsorted(self._first_windows, numbers, side="right") - 1
         starts = self._starts[spans] + (numbers - self._first_windows[spans]) * self._steps
         stops = np.minimum(starts + self._steps, self._stops[spans])
-        reset = (starts == self._starts[spans]) | (numbers % self.length == 0) | drawn  # (count, B)
+        reset = (starts == self._starts[spans]) | (numbers % self.length == 0)  # (count, B)
+        if self._cold_starts:
+            reset |= np.stack([self._drawn(number) for number in range(first, first + count)])
 
         ids = self._read(starts[0] - 1, stops[-1])  # (B, read)
         steps = np.arange(self._steps)
@@ -149,6 +148,11 @@ class _Index:
         tokens = np.where(real, ids.ravel()[flat - 1], 0)
         tokens[:, :, 0][reset] = 0
         return {"tokens": tokens, "reset": reset}, targets, real.astype(np.float32)
+
+    def _drawn(self, number: int) -> np.ndarray:
+        """Which rows of a batch, by its number in an epoch, are chosen to begin anew: `(B,)` bool."""
+        chances = np.random.default_rng((self._seed, number)).random(self._batch_size)
+        return chances[self.rows] < self._cold_starts
 
     def _read(self, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
         """Tokens of each row from `starts` (-1 is allowed) to `stops`, `(B, longest)`.

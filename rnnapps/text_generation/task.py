@@ -81,8 +81,9 @@ def train(config: Config) -> keras.Model:
 
     def batches(position: int, share: Share) -> Any:
         return windowed.windows(
-            corpus, "train", config.batch_size, config.steps, position, None, share, config.cold_starts, config.seed
-        )
+            corpus, "train", config.batch_size, config.steps,
+            position=position, share=share, cold_starts=config.cold_starts, seed=config.seed,
+        )  # fmt: skip
 
     run.carry_out(loop, config, batches, f"{_learnt(config)}, {config.preset}", "validation_nats")
     run.stop_if_interrupted(loop)
@@ -253,7 +254,8 @@ def _say_unseen(what: str, unseen: Sequence[str]) -> None:
 
 def _say_if_guessing_is_better(name: str, nats: float, guessing: Mapping[str, float]) -> None:
     """Says so on standard error where a figure is worse than that of a baseline which knows nothing of the order."""
-    (baseline, cost), *_ = [item for item in guessing.items() if item[0] != "bigram"][::-1]
+    baseline = "unigram" if "unigram" in guessing else "uniform"
+    cost = guessing[baseline]
     if nats > cost:
         print(
             f"{name}: {nats:.4f} nats are worse than {cost:.4f}, the cost of guessing each token alone ({baseline}): "

@@ -62,11 +62,8 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     if options.output is not None:
         text = "".join(f"{one}\n" for one in found)
         write_whole(options.output, lambda path: path.write_text(text, encoding="utf-8"))
-    table: dict[str, Any] = {
-        name: scores(found, targets, options.lowercase, options.tokenize),
-        "baseline copy": scores(sources, targets, options.lowercase, options.tokenize),
-    }
     how = (options.lowercase, options.tokenize)
+    table: dict[str, Any] = {name: scores(found, targets, *how), "baseline copy": scores(sources, targets, *how)}
     lengths = by_length(sources, found, targets, *how) if options.by_length else {}
     if options.json:
         print(json.dumps({**table, "by_length": lengths} if lengths else table, ensure_ascii=False))

@@ -59,16 +59,9 @@ def numbered(corpus):
 
 
 @pytest.fixture
-def plain_decoding(monkeypatch):
-    """Reads PNG alone: the program that reads every kind of picture takes a second to trace, each time anew."""
-
-    def read(files, size):
-        def one(file):
-            return tf.image.resize(tf.io.decode_png(file, 3), (size, size), antialias=True)
-
-        return tf.map_fn(one, files, fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32))
-
-    monkeypatch.setattr(captions, "decoded", read)
+def plain_decoding():
+    with colour_pictures.decoded_plainly():
+        yield
 
 
 def test_a_corpus_holds_what_it_was_given(corpus):

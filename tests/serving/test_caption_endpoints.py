@@ -118,11 +118,6 @@ def test_an_export_with_a_sentinel_answers_alike_without_python(model, tmp_path)
     assert_same(run_in_c_api(path, requests), own_answers(endpoints, requests, traced=True))
 
 
-@pytest.fixture(scope="module")
-def caption_export(kept):
-    return colour_pictures.exported(kept)
-
-
 @pytest.mark.full
 def test_an_export_refuses_a_file_that_is_no_picture_in_a_sentence(kept):
     served = tf.saved_model.load(str(colour_pictures.exported(kept))).signatures["serving_default"]

@@ -1,11 +1,13 @@
 """BLEU counts words, and each script has its own way to find them."""
 
 import importlib.util
+import typing
 
 import pytest
 
 from rnnapps.errors import UsageError
 from rnnapps.training.translation_scores import TOKENIZERS, by_length, scores, tokenizer_of
+from rnnapps.translation import Evaluate
 
 CHINESE = ["你好，世界！", "他在公园里跑步。", "一只狗在草地上跳跃，追逐一个红色的球。"]
 JAPANESE = "犬が草の上を走っています。"
@@ -49,3 +51,4 @@ def test_a_tokenizer_that_is_not_installed_is_named():
         with pytest.raises(UsageError, match=r"--tokenize ko-mecab wants more: pip install 'sacrebleu\[ko\]'"):
             scores(["a"], ["a"], tokenize="ko-mecab")
     assert "auto" in TOKENIZERS
+    assert typing.get_args(typing.get_type_hints(Evaluate)["tokenize"]) == TOKENIZERS  # those of the command line
